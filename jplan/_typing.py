@@ -1,0 +1,27 @@
+"""The contracts that users fill in, and the glossary of axis letters.
+
+Shapes in docstrings use these letters and no others::
+
+    B batch     S states      A actions    T horizon or steps
+    H W C map height, width, channels      N candidates or samples
+    E edges     M history of a solver
+
+Maps are channel-last, coordinates are ``(y, x)``, and grid actions come in the order
+N, W, S, E (counter-clockwise, so that a quarter turn of the map is a cyclic shift of the
+actions), followed by NW, SW, SE, NE where eight moves are allowed.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+
+Array: TypeAlias = jax.Array
+PyTree: TypeAlias = Any
+Scalar: TypeAlias = jax.Array | float
+
+Params: TypeAlias = PyTree
+"""Everything that a function may be differentiated with respect to; any pytree."""
+
+FixedPointFn: TypeAlias = Callable[[Params, PyTree], PyTree]
+"""``f(params, z) -> z``: one step of an iteration on one problem; ``z`` is any float pytree."""

@@ -1,0 +1,30 @@
+"""Worlds to plan in: random grid tasks, and loaders of real maps.
+
+Generators are pure functions of a key: unbatched, static in size, made for ``vmap`` and ``jit``.
+Maps are bool [H, W], True where one can stand; cells are ``(y, x)``.
+"""
+
+from jplan.envs._components import largest_component
+from jplan.envs._elevation import free_from_elevation, load_jacksboro_elevation
+from jplan.envs._grid_tasks import GridTask, as_map, random_free_cell
+from jplan.envs._images import load_image_map
+from jplan.envs._load_map import load_map
+from jplan.envs._mazes import maze
+from jplan.envs._movingai import Scenarios, load_movingai_map, load_movingai_scenarios
+from jplan.envs._vin_grids import vin_grid
+
+__all__ = [
+    "GridTask",
+    "Scenarios",
+    "as_map",
+    "free_from_elevation",
+    "largest_component",
+    "load_image_map",
+    "load_jacksboro_elevation",
+    "load_map",
+    "load_movingai_map",
+    "load_movingai_scenarios",
+    "maze",
+    "random_free_cell",
+    "vin_grid",
+]

@@ -1,0 +1,82 @@
+"""Occupancy maps from pictures: bright is free, dark is an obstacle."""
+
+import os
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+
+from jplan._typing import Array
+
+# The readers that need no outside program and no scripting; PostScript, say, needs both.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+
+_MAX_CELLS = 1 << 24
+
+
+def load_image_map(path: str | os.PathLike[str], *, threshold: float = 0.5) -> Array:
+    """Read a picture as a map, one cell a pixel.
+
+    free(y, x) = brightness(y, x) >= threshold, where black is 0 and white is 1
+
+    Args:
+      path: a PNG, JPEG, BMP, GIF, PPM, TIFF or WebP file of at most 2^24 pixels. Colours count by
+        their luma (ITU-R 601), transparency is ignored, and of several frames the first is read.
+      threshold: brightness in [0, 1] from which on a pixel is free.
+
+    Returns:
+      bool [H, W], True where one can stand; row 0 is the upper edge.
+
+    Raises:
+      ValueError: if the file is no such picture, is damaged or too big, naming the file; or if
+        the threshold is out of range.
+      ImportError: if Pillow is not installed.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> from PIL import Image
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "small.png"
+      >>> Image.fromarray(np.array([[255, 0], [100, 200]], np.uint8)).save(path)
+      >>> load_image_map(path)
+      Array([[ True, False],
+             [False,  True]], dtype=bool)
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(
+            f"load_image_map: got threshold {threshold}, expected a brightness in [0, 1]; "
+            "divide 8-bit values by 255"
+        )
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "load_image_map needs Pillow: install it with pip install 'jplan[experiments]'"
+        ) from error
+
+    pixels = None
+    with open(path, "rb") as stream, warnings.catch_warnings():
+        # What Pillow warns of in a damaged file comes back below as an error, or is harmless.
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(stream, formats=_FORMATS) as image:
+                width, height = image.size
+                is_too_big = width * height > _MAX_CELLS
+                # Sixteen bits a pixel: Pillow clips these when it converts to eight.
+                is_deep = image.mode.startswith("I")
+                pixels = (
+                    None if is_too_big else np.asarray(image if is_deep else image.convert("L"))
+                )
+        # Decoders of damaged files raise half a dozen types, struct.error and SyntaxError among
+        # them; errors of the file system have been raised by open above.
+        except Exception as error:
+            raise ValueError(
+                f"{os.fspath(path)}: got a file that Pillow cannot read ({error}), expected a "
+                f"whole picture in one of the formats {', '.join(_FORMATS)}; download or export "
+                "it again"
+            ) from error
+    if pixels is None:
+        raise ValueError(
+            f"{os.fspath(path)}: got {height} x {width} pixels, expected at most {_MAX_CELLS}; "
+            "scale the picture down"
+        )
+    return jnp.asarray(pixels >= threshold * (65535 if is_deep else 255))
