@@ -134,9 +134,7 @@ class OneStep(AbstractAdjoint):
         history: bool,
     ) -> Solution:
         """See `AbstractAdjoint.run`."""
-        return Truncated(1).run(
-            f, params, z0, solver=solver, num_steps=num_steps, history=history
-        )
+        return Truncated(1).run(f, params, z0, solver=solver, num_steps=num_steps, history=history)
 
 
 @struct.dataclass(kw_only=True)
@@ -244,5 +242,5 @@ def _solve_head(
         raise ValueError(f"steps is {steps}, expected at least 1 differentiated step.")
     budget = step_budget(solver, num_steps)
     head = jnp.maximum(budget - steps, 0)
-    start = solve(f, params, z0, solver=solver, num_steps=head, history=history)
+    start = solve(f, params, z0, solver=solver, num_steps=head, history=history, keep_best=False)
     return min(steps, solver.max_steps), budget, start

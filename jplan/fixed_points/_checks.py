@@ -59,7 +59,9 @@ def check_explicit(f: FixedPointFn) -> None:
     while isinstance(inner, functools.partial):
         captured += [inner.args, inner.keywords]
         inner = inner.func
-    captured += [cell.cell_contents for cell in getattr(inner, "__closure__", None) or () if _filled(cell)]
+    captured += [
+        cell.cell_contents for cell in getattr(inner, "__closure__", None) or () if _filled(cell)
+    ]
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(captured)):
         raise ValueError(
             "f closes over a traced value, expected all of them in params; nothing that f closes "

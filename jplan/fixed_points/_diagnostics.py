@@ -53,7 +53,8 @@ def jacobian_penalty(f: FixedPointFn, params: Params, z: PyTree, key: Array) -> 
       True
 
     References:
-      Bai, Koltun and Kolter, Stabilizing equilibrium models by Jacobian regularization, 2021, eq. 5.
+      Bai, Koltun and Kolter, Stabilizing equilibrium models by Jacobian regularization,
+      2021, eq. 5.
     """
     probe = _normal_like(key, z)
     _, pullback = jax.vjp(functools.partial(f, params), z)

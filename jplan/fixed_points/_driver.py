@@ -82,7 +82,5 @@ def _fixed_point(
     history: bool,
 ) -> Solution:
     check_map(f, params, z0)
-    solution = adjoint.run(
-        f, params, z0, solver=solver, num_steps=num_steps, history=history
-    )
+    solution = adjoint.run(f, params, z0, solver=solver, num_steps=num_steps, history=history)
     return solution.replace(residual=jnp.asarray(solution.residual))

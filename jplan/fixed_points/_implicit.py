@@ -73,9 +73,7 @@ def solve_adjoint(
     """Solve ``u = (df/dz)^T u + cotangent`` without gradients."""
     params, z, cotangent, backward = jax.lax.stop_gradient((params, z, cotangent, backward))
     _, pullback = jax.vjp(functools.partial(f, params), z)
-    return solve_linear(
-        lambda u: pullback(u)[0], cotangent, backward=backward, num_steps=num_steps
-    )
+    return solve_linear(lambda u: pullback(u)[0], cotangent, backward=backward, num_steps=num_steps)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -117,9 +115,7 @@ def _attach_backward(
     solution = solve_adjoint(f, params, z, cotangent, backward=backward, num_steps=budget)
     failed = solution.status == Status.DIVERGED
     adjoint_map = _AdjointMap(f)
-    u = attach(
-        adjoint_map, drop_failures, (params, z, cotangent), solution.value, backward, trust
-    )
+    u = attach(adjoint_map, drop_failures, (params, z, cotangent), solution.value, backward, trust)
     if drop_failures:
         use = trust & ~failed
         u = jax.tree.map(lambda leaf: jnp.where(use, leaf, 0), u)
@@ -140,9 +136,7 @@ def attach_tangent(f: FixedPointFn, params: Params, z: PyTree, backward: Backwar
 
 
 @attach_tangent.defjvp
-def _attach_tangent_rule(
-    f: FixedPointFn, primals: tuple, tangents: tuple
-) -> tuple[PyTree, PyTree]:
+def _attach_tangent_rule(f: FixedPointFn, primals: tuple, tangents: tuple) -> tuple[PyTree, PyTree]:
     params, z, backward = primals
     z = attach_tangent(f, params, z, backward)
     _, right = jax.jvp(lambda params: f(params, z), (params,), (tangents[0],))

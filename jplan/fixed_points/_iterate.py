@@ -10,7 +10,7 @@ from jplan._typing import Array, FixedPointFn, Params, PyTree
 from jplan.fixed_points._anderson import Anderson
 from jplan.fixed_points._broyden import Broyden
 from jplan.fixed_points._picard import Picard
-from jplan.fixed_points._residual import resolve_tolerance, weighted_residual
+from jplan.fixed_points._residual import Gap, measure_step, resolve_tolerance
 from jplan.fixed_points._solution import Solution, Status
 
 Solver: TypeAlias = Picard | Anderson | Broyden
@@ -28,7 +28,7 @@ def step_budget(solver: Solver, num_steps: Any) -> Array:
 
 
 def final_status(converged: Array, first: Array, last: Array) -> Array:
-    """Status from the first and the last residual."""
+    """Status from the absolute size of the first and of the last step."""
     diverged = ~(last <= first)  # also where either is NaN
     status = jnp.where(diverged, Status.DIVERGED, Status.MAX_STEPS)
     return jnp.where(converged, Status.CONVERGED, status).astype(jnp.int32)
@@ -42,14 +42,15 @@ def solve(
     solver: Solver,
     num_steps: Any = None,
     history: bool = False,
+    keep_best: bool = True,
 ) -> Solution:
-    """Solve in a ``while_loop``, without gradients; returns the iterate of least residual.
+    """Solve in a ``while_loop``, without gradients.
 
     One evaluation of ``f`` a step. Two non-finite residuals in a row end the solve: one may be an
-    extrapolation that the solver takes back.
+    extrapolation that the solver takes back. Returns the iterate of least residual; with
+    ``keep_best=False`` a solve that did not converge returns its last finite iterate instead.
     """
-    params, z0 = jax.lax.stop_gradient((params, z0))
-    solver = jax.lax.stop_gradient(solver)
+    params, z0, solver = jax.lax.stop_gradient((params, z0, solver))
     tolerance = resolve_tolerance(solver, z0)
     budget = step_budget(solver, num_steps)
     dtype = tolerance.limit.dtype
@@ -57,33 +58,32 @@ def solve(
     log = jnp.full(solver.max_steps if history else 0, jnp.nan, dtype)
 
     def body(carry: tuple) -> tuple:
-        z, memory, step, best, best_residual, first, last, log, failures = carry
-        fz = f(params, z)
-        residual = weighted_residual(z, fz, tolerance).astype(dtype)
-        failures = jnp.where(jnp.isnan(residual), failures + 1, 0)
-        better = residual <= best_residual
+        z, memory, step, best, residual, first, _, log, failures = carry
+        gap, fz = measure_step(z, f(params, z), tolerance)
+        failures = jnp.where(jnp.isnan(gap.weighted), failures + 1, 0)
+        better = gap.weighted <= residual
         best = select(better, z, best)
-        best_residual = jnp.where(better, residual, best_residual)
-        first = jnp.where(step == 0, residual, first)
+        residual = jnp.where(better, gap.weighted, residual)
+        first = jnp.where(step == 0, gap.absolute, first)
         if history:
-            log = log.at[step].set(residual)
+            log = log.at[step].set(gap.weighted)
         z, memory = solver.step(z, fz, memory)
-        return z, memory, step + 1, best, best_residual, first, residual, log, failures
+        return z, memory, step + 1, best, residual, first, gap.absolute, log, failures
 
     def unfinished(carry: tuple) -> Array:
-        _, _, step, _, best_residual, _, _, _, failures = carry
-        return (best_residual > tolerance.limit) & (step < budget) & (failures < 2)
+        _, _, step, _, residual, _, _, _, failures = carry
+        return (residual > tolerance.limit) & (step < budget) & (failures < 2)
 
     zero = jnp.zeros((), jnp.int32)
     start = (z0, solver.init(z0), zero, z0, infinite, infinite, infinite, log, zero)
-    _, _, step, best, best_residual, first, last, log, _ = jax.lax.while_loop(
-        unfinished, body, start
-    )
+    z, _, step, best, residual, first, last, log, _ = jax.lax.while_loop(unfinished, body, start)
+    converged = residual <= tolerance.limit
+    value = best if keep_best else select(converged | ~_all_numbers(z), best, z)
     return Solution(
-        value=best,
-        residual=best_residual,
+        value=value,
+        residual=residual,
         num_steps=step,
-        status=final_status(best_residual <= tolerance.limit, first, last),
+        status=final_status(converged, first, last),
         history=log if history else None,
     )
 
@@ -104,14 +104,13 @@ def unroll(
     """
     tolerance = resolve_tolerance(solver, z0)
     budget = step_budget(solver, num_steps)
-    dtype = tolerance.limit.dtype
+    infinite = jnp.asarray(jnp.inf, tolerance.limit.dtype)
 
     def body(carry: tuple, step: Array) -> tuple[tuple, Array]:
         z, memory, done, count, first, last = carry
-        fz = f(params, z)
-        residual = jax.lax.stop_gradient(weighted_residual(z, fz, tolerance)).astype(dtype)
+        gap, fz = measure_step(z, f(params, z), tolerance)
         active = ~done & (step < budget)
-        converged = active & (residual <= tolerance.limit)
+        converged = active & (gap.weighted <= tolerance.limit)
         new_z, new_memory = solver.step(z, fz, memory)
         moving = active & ~converged
         carry = (
@@ -119,19 +118,18 @@ def unroll(
             select(moving, new_memory, memory),
             done | converged,
             count + active,
-            jnp.where(step == 0, residual, first),
-            jnp.where(active, residual, last),
+            jnp.where(step == 0, gap.absolute, first),
+            select(active, gap, last),
         )
-        return carry, jnp.where(active, residual, jnp.nan)
+        return carry, jnp.where(active, gap.weighted, jnp.nan)
 
-    infinite = jnp.asarray(jnp.inf, dtype)
     start = (
         z0,
         solver.init(z0),
         jnp.zeros((), bool),
         jnp.zeros((), jnp.int32),
         infinite,
-        infinite,
+        Gap(weighted=infinite, absolute=infinite),
     )
     body = jax.checkpoint(body) if checkpoint else body
     (z, _, done, count, first, last), log = jax.lax.scan(
@@ -139,36 +137,45 @@ def unroll(
     )
     return Solution(
         value=z,
-        residual=last,
+        residual=last.weighted,
         num_steps=count,
-        status=final_status(done, first, last),
+        status=final_status(done, first, last.absolute),
         history=log if history else None,
     )
 
 
 def picard_tail(
-    f: FixedPointFn, params: Params, solution: Solution, *, solver: Solver, steps: int, budget: Array
+    f: FixedPointFn,
+    params: Params,
+    solution: Solution,
+    *,
+    solver: Solver,
+    steps: int,
+    budget: Array,
 ) -> Solution:
     """Take ``steps`` more plain, differentiated steps from a solution."""
     tolerance = resolve_tolerance(solver, solution.value)
 
     def body(z: PyTree, step: Array) -> tuple[PyTree, Array]:
-        fz = f(params, z)
-        residual = jax.lax.stop_gradient(weighted_residual(z, fz, tolerance))
-        active = step < budget
-        return select(active, fz, z), jnp.where(active, residual, 0)
+        gap, fz = measure_step(z, f(params, z), tolerance)
+        return select(step < budget, fz, z), gap.weighted
 
     z, log = jax.lax.scan(body, solution.value, jnp.arange(steps, dtype=jnp.int32))
     count = jnp.minimum(steps, budget)
-    last = log[count - 1].astype(solution.residual.dtype)
-    finite = functools.reduce(
-        jnp.logical_and, [~jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(z)], True
+    residual = log[count - 1]
+    spent = jnp.where(
+        _all_numbers(z), jnp.maximum(solution.status, Status.MAX_STEPS), Status.DIVERGED
     )
-    converged = (last <= tolerance.limit) & finite
-    spent = jnp.where(finite, jnp.maximum(solution.status, Status.MAX_STEPS), Status.DIVERGED)
     return solution.replace(
         value=z,
-        residual=last,
+        residual=residual,
         num_steps=solution.num_steps + count,
-        status=jnp.where(converged, Status.CONVERGED, spent).astype(jnp.int32),
+        status=jnp.where(residual <= tolerance.limit, Status.CONVERGED, spent).astype(jnp.int32),
+    )
+
+
+def _all_numbers(z: PyTree) -> Array:
+    """Whether no entry is NaN."""
+    return ~functools.reduce(
+        jnp.logical_or, [jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(z)], False
     )

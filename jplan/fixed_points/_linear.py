@@ -17,7 +17,8 @@ class GMRES:
 
     Minimises the Euclidean residual over a Krylov space, so it is the choice where the Neumann
     series is slow (spectral radius close to 1) or does not converge (above 1). It stores
-    ``restart + 1`` vectors. It solves linear systems only: use it as ``Implicit(backward=GMRES())``.
+    ``restart + 1`` vectors. It solves linear systems only, so its place is
+    ``Implicit(backward=GMRES())``.
 
     Args:
       tol: Euclidean residual relative to the right-hand side; None follows the dtype.

@@ -34,23 +34,41 @@ def resolve_tolerance(solver: Any, z: PyTree) -> Tolerance:
     )
 
 
-def weighted_residual(z: PyTree, fz: PyTree, tolerance: Tolerance) -> Array:
-    """Largest elementwise residual; NaN if a value is NaN or overflowed in this step.
+@struct.dataclass
+class Gap:
+    """How far one step moved; NaN where a value is NaN or overflowed."""
+
+    weighted: Array  # [] compares with the tolerance
+    absolute: Array  # [] tells growth, which the relative weight would hide
+
+
+def measure_step(z: PyTree, fz: PyTree, tolerance: Tolerance) -> tuple[Gap, PyTree]:
+    """Measure a step elementwise, and mark overflowed entries of ``fz`` as NaN.
 
     Entries that are equal count as zero even when infinite, so a region that is meant to stay at
     minus infinity does no harm. An entry that was already large and becomes infinite is an
     overflow, which would otherwise look like a fixed point.
     """
 
-    def leaf(z: Array, fz: Array) -> Array:
+    def leaf(z: Array, fz: Array) -> tuple[Array, Array, Array]:
         large = float(jnp.finfo(z.dtype).max) ** 0.25
         finite = jnp.isfinite(z)
-        scale = tolerance.weight_absolute + tolerance.weight_relative * jnp.abs(
-            jnp.where(finite, z, 0)
-        )
-        gap = jnp.where(fz == z, 0, jnp.abs(fz - z) / scale)
         overflow = finite & (jnp.abs(z) > large) & jnp.isinf(fz)
-        return jnp.max(jnp.where(overflow, jnp.nan, gap), initial=0)
+        fz = jnp.where(overflow, jnp.nan, fz)
+        size = jnp.abs(jnp.where(finite, z, 0))
+        scale = tolerance.weight_absolute + tolerance.weight_relative * size
+        gap = jnp.where(fz == z, 0, jnp.abs(fz - z))
+        wide = tolerance.limit.dtype
+        return (
+            jnp.max(gap / scale, initial=0).astype(wide),
+            jnp.max(gap, initial=0).astype(wide),
+            fz,
+        )
 
-    worst = jax.tree.leaves(jax.tree.map(leaf, z, fz))
-    return jnp.max(jnp.stack(worst)) if worst else jnp.zeros((), tolerance.limit.dtype)
+    leaves, structure = jax.tree.flatten(z)
+    if not leaves:
+        zero = jnp.zeros((), tolerance.limit.dtype)
+        return Gap(weighted=zero, absolute=zero), fz
+    weighted, absolute, marked = zip(*map(leaf, leaves, structure.flatten_up_to(fz)), strict=True)
+    gap = Gap(weighted=jnp.max(jnp.stack(weighted)), absolute=jnp.max(jnp.stack(absolute)))
+    return jax.lax.stop_gradient(gap), structure.unflatten(marked)

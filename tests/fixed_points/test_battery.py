@@ -94,9 +94,7 @@ def test_gradient_equals_finite_difference(solver, adjoint, reference):
 
     def value(bias):
         params = (weight, bias, extra)
-        solution = jp.fixed_point(
-            tanh_map, params, z0, solver=solver, adjoint=ADJOINTS[adjoint]
-        )
+        solution = jp.fixed_point(tanh_map, params, z0, solver=solver, adjoint=ADJOINTS[adjoint])
         return loss_fn(solution.value), solution.status
 
     gradient, status = jax.jit(jax.grad(value, has_aux=True))(bias)
@@ -124,7 +122,9 @@ def test_a_key_in_params_passes(adjoint, x64, key):
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("adjoint", ["implicit_gmres", "implicit_anderson", "safeguarded", "unroll"])
+@pytest.mark.parametrize(
+    "adjoint", ["implicit_gmres", "implicit_anderson", "safeguarded", "unroll"]
+)
 def test_hessian_by_reverse_over_reverse(adjoint, x64):
     (weight, bias, extra), z0 = make_problem()
 
@@ -149,9 +149,11 @@ def test_third_derivative_by_nested_reverse(x64):
     cosine = lambda p, z: jnp.cos(p * z)
     solver = jp.Picard(tol=1e-15, max_steps=300)
     backward = jp.GMRES(tol=1e-14, restart=1)
-    value = lambda p: jp.fixed_point(
-        cosine, p, jnp.asarray(0.5), solver=solver, adjoint=jp.Implicit(backward=backward)
-    ).value
+    value = lambda p: (
+        jp.fixed_point(
+            cosine, p, jnp.asarray(0.5), solver=solver, adjoint=jp.Implicit(backward=backward)
+        ).value
+    )
     second = jax.grad(jax.grad(value))
     third = jax.grad(second)(0.9)
     expected = (second(0.9 + 1e-5) - second(0.9 - 1e-5)) / 2e-5
@@ -178,7 +180,9 @@ def test_forward_mode_variant_gives_jvp_and_hessian(backward, x64):
     )
 
 
-@pytest.mark.parametrize("adjoint", ["unroll", "truncated", "safeguarded", "implicit_gmres", "implicit_anderson"])
+@pytest.mark.parametrize(
+    "adjoint", ["unroll", "truncated", "safeguarded", "implicit_gmres", "implicit_anderson"]
+)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_vmap_equals_loop_for_values_status_and_gradients(solver, adjoint, x64):
     (weight, bias, extra), z0 = make_problem()
@@ -187,9 +191,7 @@ def test_vmap_equals_loop_for_values_status_and_gradients(solver, adjoint, x64):
 
     def value(scale, bias):
         params = (scale * weight, bias, extra)
-        solution = jp.fixed_point(
-            tanh_map, params, z0, solver=solver, adjoint=ADJOINTS[adjoint]
-        )
+        solution = jp.fixed_point(tanh_map, params, z0, solver=solver, adjoint=ADJOINTS[adjoint])
         return loss_fn(solution.value), solution
 
     slope = jax.grad(value, argnums=1, has_aux=True)
@@ -236,7 +238,9 @@ def test_acceleration_really_runs(solver, x64):
     matrix = jnp.asarray(basis @ np.diag(np.linspace(0.5, 0.99, 20)) @ basis.T)
     linear = lambda p, z: p @ z + 1.0
     plain, fast = (
-        jp.fixed_point(linear, matrix, jnp.zeros(20), solver=SOLVERS[name](tol=1e-8, max_steps=3000))
+        jp.fixed_point(
+            linear, matrix, jnp.zeros(20), solver=SOLVERS[name](tol=1e-8, max_steps=3000)
+        )
         for name in ("picard", solver)
     )
     exact = np.linalg.solve(np.eye(20) - matrix, np.ones(20))
