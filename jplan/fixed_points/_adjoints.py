@@ -182,7 +182,7 @@ class Implicit(AbstractAdjoint):
             value = attach_tangent(f, params, solution.value, self.backward)
         else:
             value = attach(f, False, params, solution.value, self.backward, jnp.ones((), bool))
-        return solution.replace(value=value)
+        return dataclasses.replace(solution, value=value)
 
 
 @struct.dataclass(kw_only=True)
@@ -223,7 +223,7 @@ class Safeguarded(AbstractAdjoint):
         )
         trust = start.status == Status.CONVERGED
         value = attach(f, True, params, start.value, self.backward, trust)
-        start = start.replace(value=value)
+        start = dataclasses.replace(start, value=value)
         return picard_tail(f, params, start, solver=solver, steps=steps, budget=budget)
 
 

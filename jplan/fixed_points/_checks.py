@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jplan._typing import FixedPointFn, Params, PyTree
 
@@ -62,7 +63,7 @@ def check_explicit(f: FixedPointFn) -> None:
     captured += [
         cell.cell_contents for cell in getattr(inner, "__closure__", None) or () if _filled(cell)
     ]
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(captured)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(captured)):
         raise ValueError(
             "f closes over a traced value, expected all of them in params; nothing that f closes "
             "over is differentiated. Pass it as part of params, or use adjoint=Unroll()."

@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jplan._typing import FixedPointFn, Params, PyTree
 from jplan.fixed_points._adjoints import AbstractAdjoint, Implicit, Unroll
@@ -82,5 +81,4 @@ def _fixed_point(
     history: bool,
 ) -> Solution:
     check_map(f, params, z0)
-    solution = adjoint.run(f, params, z0, solver=solver, num_steps=num_steps, history=history)
-    return solution.replace(residual=jnp.asarray(solution.residual))
+    return adjoint.run(f, params, z0, solver=solver, num_steps=num_steps, history=history)

@@ -42,7 +42,9 @@ def solve_linear(
     step = lambda right, u: jax.tree.map(jnp.add, apply_fn(u), right)
     zeros = jax.tree.map(jnp.zeros_like, right)
     solution = solve(step, right, zeros, solver=solver, num_steps=num_steps)
-    return solution.replace(residual=solution.residual / jnp.where(scale > 0, scale, 1))
+    return dataclasses.replace(
+        solution, residual=solution.residual / jnp.where(scale > 0, scale, 1)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,4 +238,4 @@ def fixed_point_vjp(
     check_map(f, params, z)
     solution = solve_adjoint(f, params, z, cotangent, backward=backward)
     _, pullback = jax.vjp(lambda params: f(params, z), params)
-    return solution.replace(value=pullback(solution.value)[0])
+    return dataclasses.replace(solution, value=pullback(solution.value)[0])

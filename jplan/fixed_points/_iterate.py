@@ -1,5 +1,6 @@
 """The two loops of engine 1: solve without gradients, and solve with every step recorded."""
 
+import dataclasses
 import functools
 from typing import Any, TypeAlias
 
@@ -166,7 +167,8 @@ def picard_tail(
     spent = jnp.where(
         _all_numbers(z), jnp.maximum(solution.status, Status.MAX_STEPS), Status.DIVERGED
     )
-    return solution.replace(
+    return dataclasses.replace(
+        solution,
         value=z,
         residual=residual,
         num_steps=solution.num_steps + count,
@@ -176,6 +178,5 @@ def picard_tail(
 
 def _all_numbers(z: PyTree) -> Array:
     """Whether no entry is NaN."""
-    return ~functools.reduce(
-        jnp.logical_or, [jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(z)], False
-    )
+    found = [jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(z)]
+    return ~functools.reduce(jnp.logical_or, found, jnp.zeros((), bool))

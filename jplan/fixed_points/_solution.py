@@ -2,9 +2,9 @@
 
 import enum
 
-import jax
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 
 from jplan._typing import Array, PyTree
 
@@ -91,7 +91,7 @@ def raise_on_failure(solution: Solution) -> Solution:
       >>> jp.raise_on_failure(solution).value.round(3)
       Array([2., 2., 2.], dtype=float32)
     """
-    if isinstance(solution.status, jax.core.Tracer):
+    if isinstance(solution.status, Tracer):
         raise ValueError(
             "raise_on_failure got traced values, expected concrete ones; call it outside jit and "
             "vmap, on the returned solution."
