@@ -1,5 +1,6 @@
 """Differentiable planning in JAX: planners that are pure functions and can be trained through."""
 
+from jplan import envs, fixed_points, mdp, nn, planners, relax, training
 from jplan.fixed_points import (
     GMRES,
     Anderson,

@@ -1,15 +1,17 @@
 """Which cells can reach one another."""
 
+import functools
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import jax.numpy as jnp
 from jax import lax
 
 from jplan._typing import Array
 from jplan.envs._grid_tasks import check_free
 
-_OFFSETS = {
-    4: ((-1, 0), (0, -1), (1, 0), (0, 1)),
-    8: ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (1, -1), (1, 1), (-1, 1)),
-}
+# free [H, W], label [H, W], whether the last round changed a label
+_State: TypeAlias = tuple[Array, Array, Array]
 
 
 def largest_component(free: Array, *, moves: int = 4) -> Array:
@@ -38,33 +40,45 @@ def largest_component(free: Array, *, moves: int = 4) -> Array:
       Array([[ True,  True, False, False]], dtype=bool)
     """
     check_free(free, "largest_component")
-    if moves not in _OFFSETS:
+    if moves not in _MERGE:
         raise ValueError(f"largest_component: got moves {moves!r}, expected 4 or 8")
-    height, width = free.shape
-    blocked = height * width
-
-    def least_beside(label):
-        padded = jnp.pad(label, 1, constant_values=blocked)
-        least = label
-        for dy, dx in _OFFSETS[moves]:
-            window = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-            least = jnp.minimum(least, window)
-        return jnp.where(free, least, blocked)
-
-    def follow(parent):
-        return lax.while_loop(
-            lambda state: jnp.any(state[0] != state[1]),
-            lambda state: (state[1], state[1][state[1]]),
-            (parent, parent[parent]),
-        )[1]
-
-    def merge(state):
-        label, _ = state
-        parent = jnp.arange(blocked + 1).at[label.ravel()].min(least_beside(label).ravel())
-        merged = follow(parent)[label]
-        return merged, jnp.any(merged != label)
-
-    own = jnp.where(free, jnp.arange(blocked).reshape(free.shape), blocked)
-    label, _ = lax.while_loop(lambda state: state[1], merge, (own, jnp.bool_(True)))
+    blocked = free.size
+    label = jnp.where(free, jnp.arange(blocked).reshape(free.shape), blocked)
+    _, label, _ = lax.while_loop(_has_changed, _MERGE[moves], (free, label, jnp.bool_(True)))
     sizes = jnp.bincount(label.ravel(), length=blocked)
     return free & (label == jnp.argmax(sizes))
+
+
+def _has_changed(state: _State) -> Array:
+    return state[2]
+
+
+def _merge(state: _State, *, offsets: Sequence[tuple[int, int]]) -> _State:
+    """Point each label to the least one beside its cells, and follow the pointers."""
+    free, label, _ = state
+    height, width = free.shape
+    blocked = free.size
+    padded = jnp.pad(label, 1, constant_values=blocked)
+    least = label
+    for dy, dx in offsets:
+        beside = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+        least = jnp.minimum(least, beside)
+    least = jnp.where(free, least, blocked)
+    parent = jnp.arange(blocked + 1).at[label.ravel()].min(least.ravel())
+    _, root = lax.while_loop(
+        lambda pointers: jnp.any(pointers[0] != pointers[1]),
+        lambda pointers: (pointers[1], pointers[1][pointers[1]]),
+        (parent, parent[parent]),
+    )
+    merged = root[label]
+    return free, merged, jnp.any(merged != label)
+
+
+_SIDES = ((-1, 0), (0, -1), (1, 0), (0, 1))
+_CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+
+# Made once, because an eager loop over a fresh closure is compiled anew at every call.
+_MERGE = {
+    4: functools.partial(_merge, offsets=_SIDES),
+    8: functools.partial(_merge, offsets=_SIDES + _CORNERS),
+}

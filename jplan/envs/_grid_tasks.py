@@ -85,7 +85,7 @@ def random_free_cell(key: Array, free: Array) -> Array:
     # Integer ranks rather than probabilities: a float32 cumulative sum is not exact on big maps.
     rank = jnp.cumsum(free.ravel(), dtype=jnp.int32)
     num_free = rank[-1]
-    drawn = jax.random.randint(key, (), 0, jnp.maximum(num_free, 1))
+    drawn = jax.random.randint(key, (), 0, jnp.maximum(num_free, 1), jnp.int32)
     index = jnp.searchsorted(rank, drawn, side="right").astype(jnp.int32)
     cell = jnp.stack([index // free.shape[1], index % free.shape[1]])
     return jnp.where(num_free > 0, cell, -1)

@@ -2,11 +2,15 @@
 
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 
 from jplan._typing import Array
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # The readers that need no outside program and no scripting; PostScript, say, needs both.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
@@ -53,30 +57,30 @@ def load_image_map(path: str | os.PathLike[str], *, threshold: float = 0.5) -> A
             "load_image_map needs Pillow: install it with pip install 'jplan[experiments]'"
         ) from error
 
-    pixels = None
     with open(path, "rb") as stream, warnings.catch_warnings():
         # What Pillow warns of in a damaged file comes back below as an error, or is harmless.
         warnings.simplefilter("ignore")
         try:
             with Image.open(stream, formats=_FORMATS) as image:
-                width, height = image.size
-                is_too_big = width * height > _MAX_CELLS
-                # Sixteen bits a pixel: Pillow clips these when it converts to eight.
-                is_deep = image.mode.startswith("I")
-                pixels = (
-                    None if is_too_big else np.asarray(image if is_deep else image.convert("L"))
-                )
+                brightness = _brightness(image)
         # Decoders of damaged files raise half a dozen types, struct.error and SyntaxError among
         # them; errors of the file system have been raised by open above.
         except Exception as error:
             raise ValueError(
-                f"{os.fspath(path)}: got a file that Pillow cannot read ({error}), expected a "
-                f"whole picture in one of the formats {', '.join(_FORMATS)}; download or export "
-                "it again"
+                f"{os.fspath(path)}: got a file that cannot be read ({error}), expected a whole "
+                f"picture of at most {_MAX_CELLS} pixels in one of the formats "
+                f"{', '.join(_FORMATS)}; download, scale down or export it again"
             ) from error
-    if pixels is None:
-        raise ValueError(
-            f"{os.fspath(path)}: got {height} x {width} pixels, expected at most {_MAX_CELLS}; "
-            "scale the picture down"
-        )
-    return jnp.asarray(pixels >= threshold * (65535 if is_deep else 255))
+    return jnp.asarray(brightness >= threshold)
+
+
+def _brightness(image: "Image.Image") -> np.ndarray:
+    """Luma in [0, 1], float64, so that a threshold of k / 255 includes the level k."""
+    if image.width * image.height > _MAX_CELLS:
+        raise ValueError(f"{image.height} x {image.width} pixels")
+    # Pillow clips more than eight bits at 255 when it converts to "L".
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return np.asarray(image) / 65535
+    if image.mode in ("I", "F"):
+        raise ValueError("pixels of 32 bits, for which no level is white")
+    return np.asarray(image.convert("L")) / 255

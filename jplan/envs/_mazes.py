@@ -1,6 +1,9 @@
 """Mazes by randomised depth-first carving, the standard task of the VIN family."""
 
+import functools
 import itertools
+from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,10 @@ from jplan._typing import Array, Scalar
 from jplan.envs._grid_tasks import GridTask, cell_mask, check_single_key
 
 _NORTH, _WEST, _SOUTH, _EAST, _STAY = range(5)
+_UNVISITED = -1
+
+# order of directions of each room, move by which each was entered (both flat), current room
+_State: TypeAlias = tuple[Array, Array, Array]
 
 # All orders in which to try the four directions, each packed into two bits a direction.
 _ORDERS = np.array(
@@ -71,12 +78,13 @@ def maze(key: Array, size: int, *, decimation: Scalar | None = None) -> GridTask
             f"maze: got decimation {decimation}, expected a probability in [0, 1]; "
             "pass None to draw it for each maze"
         )
+    # Explicit dtypes throughout, so that a key draws the same maze with double precision enabled.
     carve_key, decimation_key, open_key, goal_key = jax.random.split(key, 4)
     if decimation is None:
-        decimation = jax.random.uniform(decimation_key)
+        decimation = jax.random.uniform(decimation_key, dtype=jnp.float32)
     inside = size - 2
-    opened = jax.random.uniform(open_key, (inside, inside)) < decimation
-    index = jax.random.randint(goal_key, (), 1, inside * inside)
+    opened = jax.random.uniform(open_key, (inside, inside), jnp.float32) < decimation
+    index = jax.random.randint(goal_key, (), 1, inside * inside, jnp.int32)
     goal = jnp.stack([index // inside, index % inside]) + 1
     free = _carve(carve_key, size) | jnp.pad(opened, 1) | cell_mask(goal, (size, size))
     return GridTask(free=free, goal=goal)
@@ -103,25 +111,32 @@ def _depth_first_tree(key: Array, m: int) -> Array:
     write a step, and exactly 2 (m^2 - 1) steps forward and back.
     """
     width = m + 2
-    offset = jnp.array([-width, -1, width, 1, 0], jnp.int32)
-    unvisited = -1
     start = np.full((width, width), _STAY, np.int32)
-    start[1:-1, 1:-1] = unvisited
+    start[1:-1, 1:-1] = _UNVISITED
     start[1, 1] = _STAY
-    orders = jnp.asarray(_ORDERS)[jax.random.randint(key, (width * width,), 0, len(_ORDERS))]
+    drawn = jax.random.randint(key, (width * width,), 0, len(_ORDERS), jnp.int32)
+    orders = jnp.asarray(_ORDERS)[drawn]
+    state = (orders, jnp.asarray(start.ravel()), jnp.int32(width + 1))
+    _, entered, _ = lax.fori_loop(0, 2 * (m * m - 1), _search_step(width), state)
+    return entered.reshape(width, width)[1:-1, 1:-1]
+
+
+# Cached, because an eager loop over a fresh closure is compiled anew at every call.
+@functools.cache
+def _search_step(width: int) -> Callable[[int, _State], _State]:
+    """One step of the search, into a room or back, on a lattice whose rows are `width` long."""
 
     def step(_, state):
-        entered, room = state
+        orders, entered, room = state
+        offset = jnp.array([-width, -1, width, 1, 0], jnp.int32)
         target = room - offset[entered[room]]
         move = entered[target]
         for k in reversed(range(4)):
             candidate = (orders[room] >> 2 * k) & 3
             neighbour = room + offset[candidate]
-            is_new = entered[neighbour] == unvisited
+            is_new = entered[neighbour] == _UNVISITED
             target = jnp.where(is_new, neighbour, target)
             move = jnp.where(is_new, candidate, move)
-        return entered.at[target].set(move), target
+        return orders, entered.at[target].set(move), target
 
-    state = (jnp.asarray(start.ravel()), jnp.int32(width + 1))
-    entered, _ = lax.fori_loop(0, 2 * (m * m - 1), step, state)
-    return entered.reshape(width, width)[1:-1, 1:-1]
+    return step

@@ -99,7 +99,7 @@ def load_movingai_map(path: str | os.PathLike[str]) -> Array:
     rows = lines[4:]
     if len(rows) != height:
         fix = "the file is truncated, has lines too many, or its header is wrong"
-        _fail(path, 4 + min(len(rows), height), f"{len(rows)} rows", f"{height} as in line 2", fix)
+        _fail(path, 5 + min(len(rows), height), f"{len(rows)} rows", f"{height} as in line 2", fix)
     for number, row in enumerate(rows, start=5):
         if len(row) != width:
             fix = "pad or cut the row, or mend the header"

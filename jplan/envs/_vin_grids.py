@@ -1,5 +1,9 @@
 """The gridworlds of the Value Iteration Networks paper: scattered discs and rectangles."""
 
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +16,9 @@ from jplan.envs._grid_tasks import GridTask, check_single_key
 _PRESETS = {8: (30, 0.0), 16: (40, 1.0), 28: (50, 2.0), 36: (70, 3.0)}
 
 _MAX_DRAWS = 16
+
+# key, number of draws so far, blocked cells [H, W], goal [2], number of obstacles placed
+_State: TypeAlias = tuple[Array, Array, Array, Array, Array]
 
 
 def vin_grid(
@@ -83,32 +90,44 @@ def vin_grid(
             "leave both out for the published values"
         )
 
-    def is_rejected(state):
-        draws, _, _, num_placed = state
-        return (num_placed == 0) & (draws < _MAX_DRAWS)
-
-    def draw_again(state):
-        draws = state[0]
-        draw = _draw(jax.random.fold_in(key, draws), size, max_obstacles, max_obstacle_size)
-        return draws + 1, *draw
-
     nothing = jnp.zeros((size, size), bool), jnp.ones(2, jnp.int32), jnp.int32(0)
-    _, blocked, goal, _ = lax.while_loop(is_rejected, draw_again, (jnp.int32(0), *nothing))
+    draw_again = _draw_again(size, max_obstacles, max_obstacle_size)
+    state = lax.while_loop(_is_rejected, draw_again, (key, jnp.int32(0), *nothing))
+    _, _, blocked, goal, _ = state
     interior = np.pad(np.ones((size - 2, size - 2), bool), 1)
     return GridTask(free=~blocked & interior, goal=goal)
+
+
+def _is_rejected(state: _State) -> Array:
+    _, num_draws, _, _, num_placed = state
+    return (num_placed == 0) & (num_draws < _MAX_DRAWS)
+
+
+# Cached, because an eager loop over a fresh closure is compiled anew at every call (about 1 s).
+@functools.cache
+def _draw_again(
+    size: int, max_obstacles: int, max_obstacle_size: float
+) -> Callable[[_State], _State]:
+    def step(state):
+        key, num_draws, *_ = state
+        draw = _draw(jax.random.fold_in(key, num_draws), size, max_obstacles, max_obstacle_size)
+        return key, num_draws + 1, *draw
+
+    return step
 
 
 def _draw(
     key: Array, size: int, max_obstacles: int, max_obstacle_size: float
 ) -> tuple[Array, Array, Array]:
     """One draw before rejection: blocked [H, W], goal [2], and how many obstacles were placed."""
+    # Explicit dtypes throughout, so that a key draws the same map with double precision enabled.
     goal_key, number_key, kind_key, corner_key, length_key = jax.random.split(key, 5)
-    goal = jax.random.randint(goal_key, (2,), 1, size - 1)
-    number = jax.random.randint(number_key, (), 1, max_obstacles + 1)
-    is_disc = jax.random.bernoulli(kind_key, 0.5, (max_obstacles,))
-    corner = jax.random.randint(corner_key, (2, max_obstacles), 0, size)
+    goal = jax.random.randint(goal_key, (2,), 1, size - 1, jnp.int32)
+    number = jax.random.randint(number_key, (), 1, max_obstacles + 1, jnp.int32)
+    is_disc = jax.random.uniform(kind_key, (max_obstacles,), jnp.float32) < 0.5
+    corner = jax.random.randint(corner_key, (2, max_obstacles), 0, size, jnp.int32)
     # 1 - uniform is in (0, 1], so that no length is rounded up from zero by accident.
-    length = 1 - jax.random.uniform(length_key, (2, max_obstacles))
+    length = 1 - jax.random.uniform(length_key, (2, max_obstacles), jnp.float32)
     height, width = jnp.ceil(length * max_obstacle_size).astype(jnp.int32)
     radius = height
 

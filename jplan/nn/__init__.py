@@ -1,0 +1,7 @@
+"""Flax NNX modules: planner cells, mappers and read-outs, parts that can be swapped."""
+
+from jplan.nn._conv_gru import ConvGRUCell
+from jplan.nn._convolution import loop_convolution
+from jplan.nn._solve_cell import solve_cell
+
+__all__ = ["ConvGRUCell", "loop_convolution", "solve_cell"]

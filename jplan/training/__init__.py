@@ -1,0 +1,22 @@
+"""Training of planners: imitation, one pure step, a loop that resumes, checkpoints, measures."""
+
+from jplan.training._checkpoint import CheckpointFolder, load, save
+from jplan.training._evaluate import evaluate
+from jplan.training._fit import fit
+from jplan.training._imitation import ImitationBatch, imitation_batch, imitation_loss
+from jplan.training._step import LossFn, TrainState, init_state, train_step
+
+__all__ = [
+    "CheckpointFolder",
+    "ImitationBatch",
+    "LossFn",
+    "TrainState",
+    "evaluate",
+    "fit",
+    "imitation_batch",
+    "imitation_loss",
+    "init_state",
+    "load",
+    "save",
+    "train_step",
+]

@@ -1,0 +1,88 @@
+"""ConvGPPN: a convolutional GRU that is iterated on the map."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jplan._typing import Array
+from jplan.fixed_points import AbstractAdjoint, Picard, Safeguarded, Solver
+from jplan.nn import ConvGRUCell, solve_cell
+from jplan.planners._planner import (
+    AbstractMapPlanner,
+    PlannerOutput,
+    check_maps,
+    flatten_batch,
+    restore_batch,
+)
+
+
+class ConvGPPN(AbstractMapPlanner):
+    """Gated path planning network with a convolutional GRU cell.
+
+    The state [H, W, hidden] starts at zero and is iterated with the map injected in every step; a
+    linear read-out of each cell's state gives the logits. With ``Unroll`` it is ConvGPPN, with
+    ``Implicit`` ID-ConvGPPN.
+
+    Args:
+      actions: number of actions A.
+      channels: channels of the input maps.
+      hidden: channels of the state.
+      kernel_size: odd.
+      max_steps: budget K of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
+        step.
+      adjoint: how the iteration is differentiated. The cell need not be a contraction, so plain
+        ``Implicit`` may collapse in training.
+      solver: None is Picard with ``max_steps``.
+      rngs: for the initial parameters.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> planner = ConvGPPN(4, 2, hidden=8, kernel_size=3, max_steps=20, rngs=nnx.Rngs(0))
+      >>> planner(jnp.ones((5, 9, 9, 2))).shape
+      (5, 9, 9, 4)
+
+    References:
+      Lee et al., Gated path planning networks, 2018.
+      Zhao, Xu and Wong, Scaling up and stabilizing differentiable planning with implicit
+      differentiation, 2023, section 4.
+    """
+
+    def __init__(
+        self,
+        actions: int,
+        channels: int,
+        *,
+        hidden: int = 40,
+        kernel_size: int = 3,
+        max_steps: int = 30,
+        adjoint: AbstractAdjoint | None = None,
+        solver: Solver | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.actions = actions
+        self.channels = channels
+        self.hidden = hidden
+        self.kernel_size = kernel_size
+        self.max_steps = max_steps
+        self.adjoint = nnx.static(Safeguarded(steps=15) if adjoint is None else adjoint)
+        self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
+        self.cell = ConvGRUCell(channels, hidden, kernel_size=kernel_size, rngs=rngs)
+        self.readout = nnx.Linear(hidden, actions, rngs=rngs)
+
+    def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:
+        """See `AbstractMapPlanner.solve`; the value of a cell is its largest logit."""
+        check_maps(maps, self.channels)
+        batch = flatten_batch(maps)
+        inputs = jax.vmap(self.cell.prepare)(batch)
+        solution = solve_cell(
+            self.cell,
+            inputs,
+            jax.vmap(self.cell.start)(inputs),
+            solver=self.solver,
+            adjoint=self.adjoint,
+            num_steps=num_steps,
+        )
+        logits = self.readout(solution.value)
+        out = PlannerOutput(logits=logits, value=logits.max(-1), solution=solution)
+        return restore_batch(out, maps)

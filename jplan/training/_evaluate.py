@@ -1,0 +1,89 @@
+"""Measures of a planner on many tasks."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jplan import mdp
+from jplan._typing import Array
+from jplan.envs import GridTask, as_map, random_free_cell
+
+
+def evaluate(
+    planner: Callable[[Array], Array],
+    tasks: GridTask,
+    key: Array,
+    *,
+    moves: int = 4,
+    costs: Literal["octile", "unit"] = "unit",
+    corner_cutting: bool = True,
+    batch_size: int = 32,
+) -> mdp.PlanMeasures:
+    """Measure a planner on grid tasks, on device; jit it.
+
+    Each map is planned once, its greedy policy followed from all cells, and one start drawn for
+    the single-start figure. Tasks are taken ``batch_size`` at a time, so memory does not grow with
+    their number.
+
+    Args:
+      planner: maps [B, H, W, 2] -> logits [B, H, W, A].
+      tasks: `GridTask` with a leading axis N.
+      key: consumed; draws the single starts.
+      moves: static, 4 or 8; the planner's A.
+      costs: static, of diagonal moves.
+      corner_cutting: static.
+      batch_size: static.
+
+    Returns:
+      `jplan.mdp.PlanMeasures` with a leading axis N; NaN for a task in which no cell can reach the
+      goal, so average with ``jnp.nanmean``.
+
+    Raises:
+      ValueError: if the planner does not return one logit a move.
+
+    Differentiability: none.
+
+    Example:
+      >>> from jplan.envs import maze
+      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> constant = lambda maps: jnp.zeros((*maps.shape[:-1], 4))
+      >>> evaluate(constant, tasks, jax.random.key(1)).success.shape
+      (3,)
+    """
+
+    def measure(planned: tuple[GridTask, Array, Array]) -> mdp.PlanMeasures:
+        task, actions, key = planned
+        grid = mdp.GridMDP.from_free(
+            task.free, goal=task.goal, moves=moves, corner_cutting=corner_cutting, costs=costs
+        )
+        value = mdp.value_iteration(grid).value
+        start = random_free_cell(key, mdp.reachable(value) & ~grid.is_terminal)
+        return mdp.plan_measures(grid, actions, start=start, value=value)
+
+    def batch(chunk: tuple[GridTask, Array]) -> mdp.PlanMeasures:
+        task, keys = chunk
+        logits = planner(as_map(task))
+        if logits.shape[-1] != moves:
+            raise ValueError(
+                f"the planner returns {logits.shape[-1]} logits a cell, expected {moves}, one for "
+                "each move; set moves or build the planner with that many actions."
+            )
+        return jax.vmap(lambda *planned: measure(planned))(task, logits.argmax(-1), keys)
+
+    count = tasks.free.shape[0]
+    keys = jax.random.split(key, count)
+    size = min(batch_size, max(count, 1))
+    whole = count - count % size
+    cut = lambda tree, part: jax.tree.map(lambda leaf: leaf[part], tree)
+    chunked = jax.tree.map(
+        lambda leaf: leaf.reshape((-1, size, *leaf.shape[1:])), cut((tasks, keys), slice(whole))
+    )
+    parts = jax.tree.map(
+        lambda leaf: leaf.reshape((-1, *leaf.shape[2:])), jax.lax.map(batch, chunked)
+    )
+    if whole == count:
+        return parts
+    rest = batch(cut((tasks, keys), slice(whole, None)))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, rest)

@@ -1,0 +1,104 @@
+"""One pure training step, whatever the planner and the loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from flax import nnx, struct
+
+from jplan._typing import Array, PyTree
+
+LossFn = Callable[[nnx.Module, Any, Array], tuple[Array, dict[str, Array]]]
+"""``loss_fn(module, batch, key) -> (loss, metrics)``."""
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a run needs to go on: a pytree of arrays.
+
+    Attributes:
+      params: `nnx.State` of all variables of the module.
+      opt_state: state of the optimiser.
+      key: the run's random key; step ``n`` uses ``fold_in(key, n)``.
+      step: [] int32, finished steps.
+    """
+
+    params: nnx.State
+    opt_state: optax.OptState
+    key: Array
+    step: Array
+
+
+def init_state(
+    module: nnx.Module, optimizer: optax.GradientTransformation, key: Array
+) -> tuple[nnx.GraphDef, TrainState]:
+    """Split a module into its static part and the state of a run that has not begun.
+
+    Args:
+      module: any NNX module whose variables are all to be trained.
+      optimizer: optax optimiser.
+      key: consumed; the randomness of the run.
+
+    Returns:
+      The graph definition, and the `TrainState` at step 0.
+
+    Example:
+      >>> import jplan as jp
+      >>> planner = jp.planners.ConvGPPN(4, 2, hidden=4, rngs=nnx.Rngs(0))
+      >>> _, state = init_state(planner, optax.adam(1e-3), jax.random.key(0))
+      >>> int(state.step)
+      0
+    """
+    graphdef, params = nnx.split(module)
+    start = jax.numpy.zeros((), jax.numpy.int32)
+    return graphdef, TrainState(
+        params=params, opt_state=optimizer.init(params), key=key, step=start
+    )
+
+
+def train_step(
+    state: TrainState,
+    batch: PyTree,
+    *,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    loss_fn: LossFn,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One optimiser step; pure, to be jitted or scanned by the caller.
+
+    Args:
+      state: the run so far.
+      batch: data of this step, handed to ``loss_fn``.
+      graphdef: from `init_state`.
+      optimizer: the one that ``state`` was made with.
+      loss_fn: ``loss_fn(module, batch, key) -> (loss, metrics)``.
+
+    Returns:
+      The next state, and the metrics with ``loss`` and ``gradient_norm``.
+
+    Differentiability: not intended.
+
+    Example:
+      >>> import jplan as jp
+      >>> planner = jp.planners.ConvGPPN(4, 2, hidden=4, rngs=nnx.Rngs(0))
+      >>> optimizer = optax.adam(1e-3)
+      >>> graphdef, state = init_state(planner, optimizer, jax.random.key(0))
+      >>> loss_fn = lambda planner, maps, key: ((planner(maps) ** 2).mean(), {})
+      >>> maps = jax.numpy.ones((2, 7, 7, 2))
+      >>> state, metrics = train_step(
+      ...     state, maps, graphdef=graphdef, optimizer=optimizer, loss_fn=loss_fn
+      ... )
+      >>> int(state.step), sorted(metrics)
+      (1, ['gradient_norm', 'loss'])
+    """
+    key = jax.random.fold_in(state.key, state.step)
+
+    def objective(params: nnx.State) -> tuple[Array, dict[str, Array]]:
+        return loss_fn(nnx.merge(graphdef, params), batch, key)
+
+    (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(gradient)}
+    return TrainState(params, opt_state, state.key, state.step + 1), metrics
