@@ -2,6 +2,22 @@
 
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
+from jplan.nn._max_plus import (
+    MaxPlusCell,
+    MaxPlusInputs,
+    MaxPlusReadout,
+    MoveCostMapper,
+    MoveCosts,
+)
 from jplan.nn._solve_cell import solve_cell
 
-__all__ = ["ConvGRUCell", "loop_convolution", "solve_cell"]
+__all__ = [
+    "ConvGRUCell",
+    "MaxPlusCell",
+    "MaxPlusInputs",
+    "MaxPlusReadout",
+    "MoveCostMapper",
+    "MoveCosts",
+    "loop_convolution",
+    "solve_cell",
+]

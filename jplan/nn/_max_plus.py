@@ -1,0 +1,211 @@
+"""The parts of the max-plus planner: cost mapper, cell and read-out."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, struct
+
+from jplan._typing import Array
+from jplan.nn._convolution import loop_convolution
+
+FLOOR = -1e6
+"""Value of a cell that no path has reached; "give up" is always worth this much."""
+
+
+@struct.dataclass(kw_only=True)
+class MoveCosts:
+    """What a map means to the planner.
+
+    Attributes:
+      surcharge: [A, H, W], non-negative; how much dearer than the cheapest move an action looks,
+        and in the hard stage the evidence that it is closed.
+      scale: [A, H, W], positive; cost of an open move in the hard stage.
+    """
+
+    surcharge: Array
+    scale: Array
+
+
+class MoveCostMapper(nnx.Module):
+    """Local network from a map to the cost of every action in every cell.
+
+    One convolution and a linear read-out for each of the two fields of `MoveCosts`. The kernel's
+    size is all that the planner sees of the surroundings of a cell.
+
+    Args:
+      channels: channels of the map.
+      actions: number of actions A.
+      hidden: width of each of the two networks.
+      kernel_size: odd.
+      rngs: for the initial parameters.
+
+    Example:
+      >>> mapper = MoveCostMapper(2, 4, hidden=8, kernel_size=3, rngs=nnx.Rngs(0))
+      >>> mapper(jnp.ones((5, 6, 2))).surcharge.shape
+      (4, 5, 6)
+    """
+
+    def __init__(
+        self, channels: int, actions: int, *, hidden: int, kernel_size: int, rngs: nnx.Rngs
+    ) -> None:
+        normal = jax.random.normal
+        shape = (kernel_size, kernel_size, channels, hidden)
+        kernel = lambda: normal(rngs.params(), shape) / kernel_size
+        self.gate_kernel = nnx.Param(kernel())
+        self.gate_bias = nnx.Param(jnp.zeros(hidden))
+        self.gate_out = nnx.Param(normal(rngs.params(), (hidden, actions)) / hidden**0.5)
+        self.gate_out_bias = nnx.Param(jnp.zeros(actions))
+        self.scale_kernel = nnx.Param(kernel())
+        self.scale_bias = nnx.Param(jnp.zeros(hidden))
+        # Zero: before the hard stage has learnt otherwise, all open moves cost the same.
+        self.scale_out = nnx.Param(jnp.zeros((hidden, actions)))
+        self.scale_out_bias = nnx.Param(jnp.zeros(actions))
+
+    def __call__(self, inputs: Array) -> MoveCosts:
+        """Costs of one map, [H, W, C] -> `MoveCosts`."""
+
+        def network(kernel: Array, bias: Array, out: Array, out_bias: Array) -> Array:
+            hidden = jax.nn.relu(loop_convolution(inputs, kernel) + bias[None, None])
+            return jnp.moveaxis(hidden @ out + out_bias[None, None], -1, 0)
+
+        gate = network(
+            self.gate_kernel[...],
+            self.gate_bias[...],
+            self.gate_out[...],
+            self.gate_out_bias[...],
+        )
+        scale = network(
+            self.scale_kernel[...],
+            self.scale_bias[...],
+            self.scale_out[...],
+            self.scale_out_bias[...],
+        )
+        return MoveCosts(surcharge=jax.nn.softplus(gate), scale=jnp.exp(scale))
+
+
+@struct.dataclass(kw_only=True)
+class MaxPlusInputs:
+    """What the cell reads in every step.
+
+    Attributes:
+      cost: [A, H, W]; a closed move costs more than the floor is deep.
+      goal: bool [H, W].
+    """
+
+    cost: Array
+    goal: Array
+
+
+class MaxPlusCell(nnx.Module):
+    """One step of value iteration in the max-plus algebra, on a negative cost-to-go.
+
+        Q_a(s) = log sum_k P_a(k) exp U(s + k) - cost_a(s)
+        U(s)  <- 0 at the goal, elsewhere max(floor, max_a Q_a(s))
+
+    ``P_a`` is a softmax over the kernel of action ``a``, learnt from random initial values: the
+    cell does not know which way an action leads. There is no discount and nothing underflows: the
+    sum always contains the best neighbour. The map is monotone and has one fixed point above the
+    floor, which Picard iteration from the floor reaches in as many steps as the longest path has.
+
+    In the hard stage (``hard=True``) ``P_a`` keeps only its most likely neighbour. An action whose
+    surcharge is above ``threshold`` is closed, the others cost ``scale``. Neither choice passes a
+    gradient on, so the kernel and the gate stay as they are while the costs learn on.
+
+    Args:
+      actions: number of actions A.
+      kernel_size: odd; how far an action may lead.
+      sharpness: factor on the kernel logits: how much faster than the costs they learn.
+      threshold: surcharge above which an action counts as closed, in units of the cheapest move.
+      hard: static; which stage.
+      rngs: for the initial kernel.
+
+    Example:
+      >>> cell = MaxPlusCell(4, kernel_size=3, rngs=nnx.Rngs(0))
+      >>> goal = jnp.zeros((5, 6), bool).at[2, 3].set(True)
+      >>> inputs = MaxPlusInputs(cost=jnp.ones((4, 5, 6)), goal=goal)
+      >>> cell(cell.start(inputs), inputs).shape
+      (5, 6)
+    """
+
+    def __init__(
+        self,
+        actions: int,
+        *,
+        kernel_size: int,
+        sharpness: float = 10.0,
+        threshold: float = 2.0,
+        hard: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size is {kernel_size}, expected an odd number; an even kernel has no "
+                "centre cell."
+            )
+        self.kernel_size = kernel_size
+        self.sharpness = sharpness
+        self.threshold = threshold
+        self.hard = hard
+        logits = jax.random.normal(rngs.params(), (actions, kernel_size**2))
+        self.kernel = nnx.Param(0.1 * logits)
+
+    def prepare(self, costs: MoveCosts, goal: Array) -> MaxPlusInputs:
+        """Costs of the current stage, computed once, outside the loop."""
+        if not self.hard:
+            return MaxPlusInputs(cost=1.0 + costs.surcharge, goal=goal)
+        closed = costs.surcharge > self.threshold
+        return MaxPlusInputs(cost=jnp.where(closed, -2 * FLOOR, costs.scale), goal=goal)
+
+    def start(self, inputs: MaxPlusInputs) -> Array:
+        """The floor everywhere but at the goal, [H, W]."""
+        return jnp.where(inputs.goal, 0.0, FLOOR).astype(inputs.cost.dtype)
+
+    def action_values(self, value: Array, inputs: MaxPlusInputs) -> Array:
+        """Q, [H, W] -> [A, H, W]."""
+        size, pad = self.kernel_size, self.kernel_size // 2
+        height, width = value.shape
+        padded = jnp.pad(value, pad, constant_values=FLOOR)
+        logits = self.kernel[...]
+        if self.hard:
+            best = logits.argmax(-1)
+            window = lambda tap: jax.lax.dynamic_slice(
+                padded, (tap // size, tap % size), (height, width)
+            )
+            return jnp.stack([window(tap) for tap in best]) - inputs.cost
+        neighbours = jnp.stack(
+            [padded[y : y + height, x : x + width] for y in range(size) for x in range(size)]
+        )
+        # Shifted by the best neighbour, the sum has a term P_a(k) > 0 and its logarithm is finite.
+        best = jax.lax.stop_gradient(neighbours.max(0))
+        weights = jax.nn.softmax(self.sharpness * logits, axis=-1)
+        total = jnp.einsum("ak,kyx->ayx", weights, jnp.exp(neighbours - best[None]))
+        return jnp.log(total) + best[None] - inputs.cost
+
+    def __call__(self, value: Array, inputs: MaxPlusInputs) -> Array:
+        """One step, [H, W] -> [H, W]."""
+        q = list(self.action_values(value, inputs))
+        best = functools.reduce(jnp.maximum, q, jnp.full_like(value, FLOOR))
+        return jnp.where(inputs.goal, 0, best)
+
+
+class MaxPlusReadout(nnx.Module):
+    """Logits from action values, ``beta (Q_a - max_a Q_a)``, at least -20, with a learnt ``beta``.
+
+    A cell that no path has reached has no opinion: its logits are zero.
+
+    Example:
+      >>> MaxPlusReadout()(jnp.array([[-1.0], [-3.0]]).reshape(2, 1, 1)).shape
+      (1, 1, 2)
+    """
+
+    def __init__(self) -> None:
+        self.log_beta = nnx.Param(jnp.zeros(()))
+
+    def __call__(self, q: Array) -> Array:
+        """Logits of one map, [A, H, W] -> [H, W, A]."""
+        best = q.max(0)
+        reached = best > FLOOR / 2
+        advantage = jnp.exp(self.log_beta[...]) * (q - jax.lax.stop_gradient(best)[None])
+        logits = jnp.maximum(jnp.where(reached[None], advantage, 0), -20.0)
+        return jnp.moveaxis(logits, 0, -1)

@@ -1,0 +1,111 @@
+"""MaxPlusVIN: value iteration in the max-plus algebra, with learnt moves and costs."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jplan._typing import Array
+from jplan.fixed_points import AbstractAdjoint, Picard, Truncated
+from jplan.nn import MaxPlusCell, MaxPlusReadout, MoveCostMapper, solve_cell
+from jplan.planners._planner import (
+    AbstractMapPlanner,
+    PlannerOutput,
+    check_maps,
+    flatten_batch,
+    restore_batch,
+)
+
+
+class MaxPlusVIN(AbstractMapPlanner):
+    """Value iteration network on negative costs-to-go, solved to convergence.
+
+    A local network tells what each action costs in each cell, a kernel for each action tells where
+    it leads, and max-plus value iteration does the rest. All that is learnt is local, so a planner
+    trained on small maps plans on any larger one. The last channel of a map marks the goal.
+
+    It is trained in two stages: soft first, then `hardened`, in which every action leads to one
+    cell and is open or closed. See `jplan.nn.MaxPlusCell` for the equations.
+
+    Args:
+      actions: number of actions A.
+      channels: channels of the maps; the last one is 1 at goals.
+      hidden: width of the cost networks.
+      kernel_size: odd; how far an action may lead and the mapper sees.
+      max_steps: budget of the iteration; None is the number of cells, which is never too few.
+      adjoint: how the iteration is differentiated.
+      hard: the stage.
+      rngs: for the initial parameters.
+
+    Attributes:
+      mapper: `jplan.nn.MoveCostMapper`, or any module from [H, W, C] to `jplan.nn.MoveCosts`.
+      cell: `jplan.nn.MaxPlusCell`.
+      readout: `jplan.nn.MaxPlusReadout`, or any module from Q [A, H, W] to logits [H, W, A].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> planner = MaxPlusVIN(4, 2, rngs=nnx.Rngs(0))
+      >>> maps = jnp.ones((5, 9, 9, 2)).at[..., 1].set(0).at[:, 4, 4, 1].set(1)
+      >>> planner(maps).shape
+      (5, 9, 9, 4)
+
+    References:
+      Tamar et al., Value iteration networks, 2016, for the planner as a network; the max-plus
+      recursion is that of shortest paths (Bellman 1958).
+    """
+
+    def __init__(
+        self,
+        actions: int,
+        channels: int,
+        *,
+        hidden: int = 40,
+        kernel_size: int = 3,
+        max_steps: int | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        hard: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.actions = actions
+        self.channels = channels
+        self.hidden = hidden
+        self.kernel_size = kernel_size
+        self.max_steps = max_steps
+        self.adjoint = nnx.static(Truncated(20) if adjoint is None else adjoint)
+        self.hard = hard
+        self.cell = MaxPlusCell(actions, kernel_size=kernel_size, hard=hard, rngs=rngs)
+        self.mapper = MoveCostMapper(
+            channels, actions, hidden=hidden, kernel_size=kernel_size, rngs=rngs
+        )
+        self.readout = MaxPlusReadout()
+
+    def hardened(self) -> "MaxPlusVIN":
+        """The same planner in the hard stage, with the parameters it has now.
+
+        Example:
+          >>> MaxPlusVIN(4, 2, rngs=nnx.Rngs(0)).hardened().hard
+          True
+        """
+        options = self.configuration() | {"hard": True}
+        graphdef, _ = nnx.split(nnx.eval_shape(lambda: MaxPlusVIN(**options, rngs=nnx.Rngs(0))))
+        return nnx.merge(graphdef, nnx.state(self))
+
+    def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:
+        """See `AbstractMapPlanner.solve`; the value is minus the cost-to-go."""
+        check_maps(maps, self.channels)
+        batch = flatten_batch(maps)
+        goal = batch[..., -1] > 0.5
+        inputs = jax.vmap(lambda m, g: self.cell.prepare(self.mapper(m), g))(batch, goal)
+        budget = maps.shape[-3] * maps.shape[-2] if self.max_steps is None else self.max_steps
+        solution = solve_cell(
+            self.cell,
+            inputs,
+            jax.vmap(self.cell.start)(inputs),
+            solver=Picard(max_steps=budget),
+            adjoint=self.adjoint,
+            num_steps=num_steps,
+        )
+        q = jax.vmap(self.cell.action_values)(solution.value, inputs)
+        logits = jax.vmap(self.readout)(q)
+        out = PlannerOutput(logits=logits, value=solution.value, solution=solution)
+        return restore_batch(out, maps)
