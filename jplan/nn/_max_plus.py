@@ -134,7 +134,7 @@ class MaxPlusCell(nnx.Module):
         *,
         kernel_size: int,
         sharpness: float = 10.0,
-        threshold: float = 2.0,
+        threshold: float = 4.0,
         hard: bool = False,
         rngs: nnx.Rngs,
     ) -> None:

@@ -20,14 +20,14 @@ class ImitationBatch:
       maps: [B, H, W, C] input of the planner.
       optimal: bool [B, H, W, A], every optimal action of a cell.
       mask: bool [B, H, W], cells that count: free, able to reach the goal, and not the goal.
-      task: `GridTask` [B, ...] the batch was made from.
+      grid: `jplan.mdp.GridMDP` [B, ...] that was solved.
       value: [B, H, W] exact negative cost-to-go, -inf where the goal is out of reach.
     """
 
     maps: Array
     optimal: Array
     mask: Array
-    task: GridTask
+    grid: mdp.GridMDP
     value: Array
 
 
@@ -59,7 +59,7 @@ def imitation_batch(
       (3, 9, 9, 4)
     """
 
-    def solve(task: GridTask) -> tuple[Array, Array]:
+    def solve(task: GridTask) -> tuple[mdp.GridMDP, Array, Array]:
         grid = mdp.GridMDP.from_free(
             task.free,
             goal=task.goal,
@@ -68,11 +68,11 @@ def imitation_batch(
             costs=costs,
         )
         value = mdp.value_iteration(grid).value
-        return value, mdp.optimal_actions(grid, value)
+        return grid, value, mdp.optimal_actions(grid, value)
 
-    value, optimal = jax.vmap(solve)(task)
+    grid, value, optimal = jax.vmap(solve)(task)
     mask = jnp.isfinite(value) & (value < 0)
-    return ImitationBatch(maps=as_map(task), optimal=optimal, mask=mask, task=task, value=value)
+    return ImitationBatch(maps=as_map(task), optimal=optimal, mask=mask, grid=grid, value=value)
 
 
 def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[str, Array]]:
@@ -85,7 +85,8 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
       batch: the targets.
 
     Returns:
-      The loss, and ``{"accuracy": share of cells whose greedy action is optimal}``.
+      The loss, and the metrics ``accuracy``, the share of cells whose greedy action is optimal, and
+      ``success``, the share from which the greedy policy reaches the goal.
 
     Raises:
       ValueError: if the logits do not have the shape of the targets.
@@ -112,4 +113,10 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
     loss = jnp.where(batch.mask, losses, 0).sum() / total
     greedy = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
     correct = (greedy & batch.optimal).any(-1)
-    return loss, {"accuracy": jnp.where(batch.mask, correct, False).sum() / total}
+    measures = jax.vmap(lambda grid, *plan: mdp.plan_measures(grid, plan[0], value=plan[1]))(
+        batch.grid, logits.argmax(-1), batch.value
+    )
+    return loss, {
+        "accuracy": jnp.where(batch.mask, correct, False).sum() / total,
+        "success": jnp.nanmean(measures.success),
+    }

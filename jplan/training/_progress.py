@@ -18,7 +18,7 @@ class ProgressBar:
     def __init__(self, label: str, total: int, *, start: int = 0, enabled: bool = True) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}  {task.fields[metrics]}"),
             TimeRemainingColumn(),
@@ -41,8 +41,9 @@ class ProgressBar:
         self._progress.stop()
 
     def update(self, step: int, *, rate: float, metrics: dict[str, float]) -> None:
-        """Show a finished step, the rate in steps per second, and the newest metrics."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        """Show a finished step, the rate in steps per second, and loss and success if known."""
+        shown = [name for name in ("loss", "success") if name in metrics]
+        text = "  ".join(f"{name} {metrics[name]:.3f}" for name in shown)
         self._progress.update(
             self._task, completed=step, rate=f"{rate:.1f} steps/s", metrics=text
         )

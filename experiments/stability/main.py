@@ -1,0 +1,108 @@
+"""Train one ConvGRU planner through three adjoints: who collapses, who does not."""
+
+import argparse
+import csv
+import pathlib
+
+import jax
+import optax
+from flax import nnx
+
+import jplan as jp
+from jplan import envs, planners, training, viz
+
+ADJOINTS = {
+    "Implicit": jp.Implicit(backward=jp.Anderson(max_steps=15)),
+    "Truncated": jp.Truncated(15),
+    "Safeguarded": jp.Safeguarded(steps=15, backward=jp.Anderson(max_steps=15)),
+}
+COLUMNS = ["adjoint", "seed", "step", "seconds", "loss", "accuracy", "success", "residual"]
+COLUMNS += ["converged", "gradient_norm"]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/stability"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--adjoints", nargs="+", default=list(ADJOINTS), choices=ADJOINTS)
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
+    return parser.parse_args()
+
+
+def batch_fn(key):
+    return training.imitation_batch(
+        jax.vmap(lambda key: envs.maze(key, 15))(jax.random.split(key, 32))
+    )
+
+
+def loss_fn(planner, batch, key):
+    """Imitation, with the state of the inner solve beside."""
+    del key
+    out = planner.solve(batch.maps)
+    loss, metrics = training.imitation_loss(out.logits, batch)
+    metrics["residual"] = out.solution.residual.mean()
+    metrics["converged"] = (out.solution.status == jp.Status.CONVERGED).mean()
+    return loss, metrics
+
+
+def main():
+    options = parse_arguments()
+    if options.smoke:
+        options.seeds, options.steps = 1, 4
+    rows = []
+    for name in options.adjoints:
+        for seed in range(options.seeds):
+            planner = planners.ConvGPPN(
+                4, 2, hidden=32, max_steps=30, adjoint=ADJOINTS[name], rngs=nnx.Rngs(seed)
+            )
+            _, log = training.fit(
+                planner,
+                batch_fn,
+                loss_fn,
+                optimizer=optax.adam(1e-3),
+                num_steps=options.steps,
+                steps_per_call=2 if options.smoke else 10,
+                checkpoint_every=100,
+                key=jax.random.key(seed),
+                directory=options.out / f"{name}_{seed}",
+                label=f"{name}, seed {seed}",
+            )
+            rows += [{"adjoint": name, "seed": seed, **row} for row in log]
+    with open(options.out / "curves.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    for name in options.adjoints:
+        final, peak = [], []
+        for seed in range(options.seeds):
+            curve = [r["success"] for r in rows if (r["adjoint"], r["seed"]) == (name, seed)]
+            final.append(sum(curve[-5:]) / len(curve[-5:]))
+            peak.append(max(curve))
+        shares = "  ".join(f"{100 * f:.1f} (peak {100 * p:.1f})" for f, p in zip(final, peak, strict=True))
+        print(f"{name:12} success %, mean of the last 5 rows: {shares}")
+    draw(rows, options.out / "curves.png")
+
+
+def draw(rows, path):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
+    for axis, metric in zip(axes, ("success", "residual"), strict=True):
+        labels = dict.fromkeys(row["adjoint"] for row in rows)
+        curves = {
+            label: [
+                [row for row in rows if (row["adjoint"], row["seed"]) == (label, seed)]
+                for seed in sorted({row["seed"] for row in rows if row["adjoint"] == label})
+            ]
+            for label in labels
+        }
+        viz.plot_curves(curves, metric, ax=axis)
+    axes[1].set_yscale("log")
+    viz.save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate
+
+from jplan.nn import loop_convolution
+
+
+def problem(size=3):
+    rng = np.random.default_rng(0)
+    return jnp.asarray(rng.normal(size=(5, 6, 2))), jnp.asarray(rng.normal(size=(size, size, 2, 3)))
+
+
+@pytest.mark.parametrize("forward_mode", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_equals_scipy(size, forward_mode, x64):
+    x, kernel = problem(size)
+    expected = np.stack(
+        [
+            sum(correlate(x[..., c], kernel[..., c, o], "same", "direct") for c in range(2))
+            for o in range(3)
+        ],
+        axis=-1,
+    )
+    got = loop_convolution(x, kernel, forward_mode=forward_mode)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_custom_gradient_equals_that_of_the_plain_form(x64):
+    x, kernel = problem()
+    loss = lambda x, kernel, forward_mode: jnp.sum(
+        jnp.sin(loop_convolution(x, kernel, forward_mode=forward_mode))
+    )
+    custom, plain = (jax.grad(loss, argnums=(0, 1))(x, kernel, mode) for mode in (False, True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), custom, plain)
+
+
+def test_second_order_and_forward_mode(x64):
+    x, kernel = problem()
+    loss = lambda kernel, forward_mode: jnp.sum(
+        jnp.sin(loop_convolution(x, kernel, forward_mode=forward_mode))
+    )
+    direction = jnp.ones_like(kernel)
+    product = lambda mode: jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k, mode), direction))(kernel)
+    np.testing.assert_allclose(product(False), product(True), rtol=1e-10)
+    _, tangent = jax.jvp(lambda k: loss(k, True), (kernel,), (direction,))
+    np.testing.assert_allclose(tangent, jnp.vdot(jax.grad(loss)(kernel, True), direction))
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(lambda k: loss(k, False), (kernel,), (direction,))
+
+
+def test_vmap_equals_loop(x64):
+    x, kernel = problem()
+    batch = jnp.stack([x, 2 * x, x**2])
+    loss = lambda kernel, x: jnp.sum(jnp.sin(loop_convolution(x, kernel)))
+    got = jax.grad(lambda k: jnp.sum(jax.vmap(loss, (None, 0))(k, batch)))(kernel)
+    expected = sum(jax.grad(loss)(kernel, one) for one in batch)
+    np.testing.assert_allclose(got, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "message"),
+    [
+        ((5, 5, 2), (2, 2, 2, 3), "odd K"),
+        ((5, 5, 2), (3, 5, 2, 3), "odd K"),
+        ((5, 5, 4), (3, 3, 2, 3), r"expected \[H, W, 2\]"),
+        ((8, 5, 5, 2), (3, 3, 2, 3), "use vmap"),
+    ],
+)
+def test_mistakes_get_advice(x, kernel, message):
+    with pytest.raises(ValueError, match=message):
+        loop_convolution(jnp.zeros(x), jnp.zeros(kernel))

@@ -1,0 +1,136 @@
+"""One battery for all map planners: a new one is tested by adding a row."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jplan as jp
+from jplan import envs, planners
+
+PLANNERS = {
+    "ConvGPPN": lambda **kw: planners.ConvGPPN(
+        4, 2, hidden=6, max_steps=20, rngs=nnx.Rngs(0), **kw
+    ),
+    "MaxPlusVIN": lambda **kw: planners.MaxPlusVIN(4, 2, hidden=6, rngs=nnx.Rngs(0), **kw),
+    "MaxPlusVIN, hard": lambda **kw: planners.MaxPlusVIN(
+        4, 2, hidden=6, hard=True, rngs=nnx.Rngs(0), **kw
+    ),
+}
+
+
+@pytest.fixture(params=PLANNERS)
+def make(request):
+    return PLANNERS[request.param]
+
+
+def some_maps(count=3, size=7):
+    keys = jax.random.split(jax.random.key(0), count)
+    return envs.as_map(jax.vmap(lambda key: envs.maze(key, size))(keys))
+
+
+def test_leading_axes_are_batch_axes(make):
+    planner, maps = make(), some_maps(6)
+    flat = planner.solve(maps)
+    assert flat.logits.shape == (6, 7, 7, 4)
+    assert flat.value.shape == (6, 7, 7)
+    assert flat.solution.status.shape == (6,)
+    nested = planner.solve(maps.reshape(2, 3, 7, 7, 2))
+    np.testing.assert_allclose(nested.logits.reshape(flat.logits.shape), flat.logits, rtol=1e-6)
+    assert nested.solution.num_steps.shape == (2, 3)
+    single = planner.solve(maps[4])
+    np.testing.assert_allclose(single.logits, flat.logits[4], rtol=1e-4, atol=1e-5)
+    assert single.solution.status.shape == ()
+    assert planner(maps[:0]).shape == (0, 7, 7, 4)
+
+
+def test_one_trace_and_equal_under_jit(make):
+    planner, maps = make(), some_maps()
+    graphdef, state = nnx.split(planner)
+    traces = []
+
+    @jax.jit
+    def plan(state, maps):
+        traces.append(None)
+        return nnx.merge(graphdef, state)(maps)
+
+    first = plan(state, maps)
+    plan(state, maps[::-1])
+    assert len(traces) == 1
+    np.testing.assert_allclose(first, planner(maps), rtol=1e-4, atol=1e-5)
+
+
+def test_a_budget_can_be_traced(make):
+    planner, maps = make(), some_maps()
+    steps = jax.jit(lambda n: planner.solve(maps, num_steps=n).solution.num_steps)
+    assert int(steps(3).max()) <= 3
+    assert int(steps(jnp.asarray(16)).max()) > 3
+
+
+@pytest.mark.parametrize(
+    "adjoint", [jp.Unroll(), jp.Truncated(4), jp.Implicit(), jp.Safeguarded(steps=4)]
+)
+def test_every_adjoint_gives_finite_gradients(make, adjoint):
+    planner, maps = make(adjoint=adjoint), some_maps()
+    graphdef, state = nnx.split(planner)
+    loss = lambda state: jnp.sum(jnp.sin(nnx.merge(graphdef, state).solve(maps, num_steps=9).logits))
+    leaves = jax.tree.leaves(jax.jit(jax.grad(loss))(state))
+    if not isinstance(adjoint, jp.Implicit):  # which may rightly be NaN for an expanding cell
+        assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in leaves)
+    assert any(float(jnp.abs(leaf).max()) != 0 for leaf in leaves)
+
+
+def test_nan_in_one_map_is_reported_and_stays_there(make):
+    maps = some_maps()
+    out = make().solve(maps.at[1, 2, 2, 0].set(jnp.nan))
+    assert out.solution.status[1] == jp.Status.DIVERGED
+    clean = make().solve(maps)
+    np.testing.assert_allclose(out.logits[0], clean.logits[0], rtol=1e-4, atol=1e-5)
+
+
+def test_one_cell_is_a_map(make):
+    maps = jnp.ones((1, 1, 1, 2))
+    assert make()(maps).shape == (1, 1, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((3, 7, 7, 3), jnp.float32, r"expected \[..., H, W, 2\]"),
+        ((7, 7), jnp.float32, "channel last"),
+        ((3, 0, 7, 2), jnp.float32, "not\nempty|not empty"),
+        ((3, 7, 7, 2), jnp.int32, "floating point"),
+    ],
+)
+def test_mistakes_get_advice(make, shape, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        make()(jnp.zeros(shape, dtype))
+
+
+def test_configuration_rebuilds_the_planner(make):
+    planner = make(adjoint=jp.Truncated(7))
+    again = type(planner)(**planner.configuration(), rngs=nnx.Rngs(1))
+    assert nnx.split(again)[0] == nnx.split(planner)[0]
+
+
+def test_hardened_keeps_the_parameters():
+    planner = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(3))
+    hard = planner.hardened()
+    assert hard.hard
+    assert hard.cell.hard
+    assert not planner.hard
+    for a, b in zip(*(jax.tree.leaves(nnx.state(p)) for p in (planner, hard)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_parts_can_be_swapped():
+    class Uniform(nnx.Module):
+        def __call__(self, inputs):
+            ones = jnp.ones((4, *inputs.shape[:2]))
+            return jp.nn.MoveCosts(surcharge=0 * ones, scale=ones)
+
+    planner = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(0))
+    planner.mapper = Uniform()
+    out = planner.solve(some_maps())
+    assert bool(jnp.all(out.solution.status == jp.Status.CONVERGED))

@@ -1,0 +1,112 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jplan as jp
+from jplan import planners, training
+
+
+def planner(seed=0):
+    return planners.ConvGPPN(
+        4,
+        2,
+        hidden=4,
+        max_steps=9,
+        adjoint=jp.Safeguarded(steps=3, backward=jp.GMRES(tol=1e-4)),
+        solver=jp.Anderson(tol=1e-3, max_steps=9),
+        rngs=nnx.Rngs(seed),
+    )
+
+
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_loaded_planner_is_the_saved_one(tmp_path):
+    saved = planner(1)
+    training.save(tmp_path / "planner", saved)
+    loaded = training.load(tmp_path / "planner")
+    assert loaded.configuration() == saved.configuration()
+    maps = jnp.ones((2, 5, 5, 2))
+    np.testing.assert_array_equal(loaded(maps), saved(maps))
+
+
+def test_saving_again_replaces(tmp_path):
+    for seed in (1, 2):
+        training.save(tmp_path / "planner", planner(seed))
+    maps = jnp.ones((1, 5, 5, 2))
+    np.testing.assert_array_equal(training.load(tmp_path / "planner")(maps), planner(2)(maps))
+
+
+@pytest.mark.parametrize("damage", ["truncate", "garbage", "remove"])
+def test_a_damaged_planner_is_an_error_that_names_it(tmp_path, damage):
+    path = tmp_path / "planner"
+    training.save(path, planner())
+    for file in files_of(path):
+        if damage == "truncate":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        elif damage == "garbage":
+            file.write_bytes(b"\x00\xff garbage" * 30)
+        else:
+            file.unlink()
+    with pytest.raises(ValueError, match=str(path)):
+        training.load(path)
+
+
+def test_a_missing_planner_is_not_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        training.load(tmp_path / "nowhere")
+
+
+def test_a_header_cannot_name_anything_but_planners(tmp_path):
+    training.save(tmp_path / "planner", planner())
+    [header] = [path for path in files_of(tmp_path) if b"ConvGPPN" in path.read_bytes()]
+    header.write_bytes(header.read_bytes().replace(b'"ConvGPPN"', b'"annotations"'))
+    with pytest.raises(ValueError, match="unknown planner"):
+        training.load(tmp_path / "planner")
+
+
+def test_other_modules_are_refused_with_advice(tmp_path):
+    class Own(planners.AbstractMapPlanner):
+        def solve(self, maps, *, num_steps=None):
+            raise NotImplementedError
+
+    with pytest.raises(ValueError, match="CheckpointFolder"):
+        training.save(tmp_path / "own", Own())
+
+
+def test_keys_and_steps_survive(tmp_path):
+    folder = training.CheckpointFolder(tmp_path)
+    state = {"key": jax.random.key(3), "step": jnp.asarray(4), "x": jnp.arange(3.0)}
+    folder.save(4, state)
+    like = {"key": jax.random.key(0), "step": jnp.asarray(0), "x": jnp.zeros(3)}
+    restored = training.CheckpointFolder(tmp_path).restore(like)
+    assert jax.random.key_data(restored["key"]).tolist() == jax.random.key_data(
+        state["key"]
+    ).tolist()
+    assert int(restored["step"]) == 4
+    np.testing.assert_array_equal(restored["x"], state["x"])
+
+
+def test_a_damaged_newest_checkpoint_leaves_the_older_one_usable(tmp_path):
+    folder = training.CheckpointFolder(tmp_path)
+    for step in (1, 2):
+        folder.save(step, {"x": jnp.full(3, float(step))})
+    for file in files_of(tmp_path / "2"):
+        file.write_bytes(b"garbage")
+    like = {"x": jnp.zeros(3)}
+    with pytest.raises(ValueError, match=r"Older checkpoints: \[1\]"):
+        training.CheckpointFolder(tmp_path).restore(like)
+    for file in sorted((tmp_path / "2").rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    (tmp_path / "2").rmdir()
+    np.testing.assert_array_equal(training.CheckpointFolder(tmp_path).restore(like)["x"], 1)
+
+
+def test_an_empty_folder_says_so(tmp_path):
+    folder = training.CheckpointFolder(tmp_path)
+    assert folder.latest_step() is None
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        folder.restore({"x": jnp.zeros(3)})

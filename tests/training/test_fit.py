@@ -1,0 +1,122 @@
+import csv
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jplan as jp
+from jplan import envs, planners, training
+
+
+def batch_fn(key):
+    return training.imitation_batch(
+        jax.vmap(lambda key: envs.maze(key, 7))(jax.random.split(key, 4))
+    )
+
+
+def loss_fn(planner, batch, key):
+    noise = 1e-3 * jax.random.normal(key, batch.optimal.shape)
+    return training.imitation_loss(planner.solve(batch.maps, num_steps=9).logits + noise, batch)
+
+
+def run(num_steps, directory=None, seed=0):
+    return training.fit(
+        planners.MaxPlusVIN(4, 2, hidden=4, adjoint=jp.Truncated(4), rngs=nnx.Rngs(seed)),
+        batch_fn,
+        loss_fn,
+        optimizer=optax.adam(1e-2),
+        num_steps=num_steps,
+        steps_per_call=4,
+        checkpoint_every=4,
+        key=jax.random.key(seed),
+        directory=directory,
+        progress=False,
+    )
+
+
+def leaves(planner):
+    return jax.tree.leaves(nnx.state(planner))
+
+
+def test_training_lowers_the_loss_and_leaves_the_argument_alone():
+    planner = planners.MaxPlusVIN(4, 2, hidden=4, adjoint=jp.Truncated(4), rngs=nnx.Rngs(0))
+    before = [np.asarray(leaf) for leaf in leaves(planner)]
+    trained, rows = run(60)
+    assert rows[-1]["loss"] < 0.9 * rows[0]["loss"]
+    for a, b in zip(before, leaves(planner), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(before, leaves(trained), strict=True))
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path):
+    whole, rows = run(12)
+    run(8, tmp_path)
+    resumed, resumed_rows = run(12, tmp_path)
+    for a, b in zip(leaves(whole), leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    strip = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    for a, b in zip(strip(rows), strip(resumed_rows), strict=True):
+        assert a == pytest.approx(b, rel=1e-6)
+    with open(tmp_path / "training.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["4", "8", "12"]
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_fit
+test_fit.run(400, {out!r})
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
+    out = tmp_path / "run"
+    script = KILLED.format(folder=str(pathlib.Path(__file__).parent), out=str(out))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        done = [int(p.name) for p in (out / "checkpoints").glob("[0-9]*") if p.name.isdigit()]
+        if done and max(done) >= 8:
+            break
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = training.CheckpointFolder(out / "checkpoints").latest_step()
+    target = reached + 8
+    resumed, _ = run(target, out)
+    whole, _ = run(target)
+    for a, b in zip(leaves(whole), leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_budgets_that_do_not_fit_get_advice():
+    with pytest.raises(ValueError, match="multiples of steps_per_call"):
+        run(10)
+
+
+def test_train_step_is_pure(key):
+    planner = planners.MaxPlusVIN(4, 2, hidden=4, adjoint=jp.Truncated(4), rngs=nnx.Rngs(0))
+    optimizer = optax.sgd(0.1)
+    graphdef, state = training.init_state(planner, optimizer, jax.random.key(1))
+    step = jax.jit(
+        lambda state, batch: training.train_step(
+            state, batch, graphdef=graphdef, optimizer=optimizer, loss_fn=loss_fn
+        )
+    )
+    batch = batch_fn(key)
+    (first, metrics), (second, _) = step(state, batch), step(state, batch)
+    assert int(first.step) == 1
+    assert set(metrics) == {"loss", "accuracy", "success", "gradient_norm"}
+    for a, b in zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert float(jnp.abs(metrics["gradient_norm"])) > 0

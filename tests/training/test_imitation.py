@@ -1,0 +1,93 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jplan import envs, training
+from jplan.testing import dijkstra_distances
+
+
+def batch_of(size=9, count=4, **options):
+    keys = jax.random.split(jax.random.key(3), count)
+    tasks = jax.vmap(lambda key: envs.maze(key, size))(keys)
+    return tasks, training.imitation_batch(tasks, **options)
+
+
+def test_targets_are_all_optimal_actions_and_only_those():
+    tasks, batch = batch_of()
+    moves = [(-1, 0), (0, -1), (1, 0), (0, 1)]
+    for i in range(4):
+        free, goal = np.asarray(tasks.free[i]), tuple(np.asarray(tasks.goal[i]))
+        distance = dijkstra_distances(free, goal, moves=4, corner_cutting=True, costs="unit")
+        counted = np.isfinite(distance) & free & (distance > 0)
+        np.testing.assert_array_equal(batch.mask[i], counted)
+        for y, x in np.argwhere(counted):
+            expected = [distance[y + dy, x + dx] == distance[y, x] - 1 for dy, dx in moves]
+            np.testing.assert_array_equal(batch.optimal[i, y, x], expected)
+
+
+def test_loss_by_hand_and_masking():
+    _, batch = batch_of()
+    uniform, metrics = training.imitation_loss(jnp.zeros(batch.optimal.shape), batch)
+    assert uniform == pytest.approx(np.log(4), rel=1e-5)
+    perfect = jnp.where(batch.optimal, 0.0, -1e9)
+    loss, metrics = training.imitation_loss(perfect, batch)
+    ties = np.log(np.maximum(np.asarray(batch.optimal.sum(-1)), 1))
+    assert loss == pytest.approx(ties[np.asarray(batch.mask)].mean(), rel=1e-5)
+    assert metrics["accuracy"] == metrics["success"] == 1
+    outside = jnp.where(batch.mask[..., None], perfect, 7.0 * jnp.arange(4))
+    assert training.imitation_loss(outside, batch)[0] == loss
+    gradient = jax.grad(lambda logits: training.imitation_loss(logits, batch)[0])(outside)
+    assert float(jnp.abs(jnp.where(batch.mask[..., None], 0, gradient)).max()) == 0
+
+
+def test_a_batch_in_which_nothing_counts_gives_zero_and_no_nan():
+    free = jnp.zeros((2, 5, 5), bool).at[:, 2, 2].set(True)
+    task = envs.GridTask(free=free, goal=jnp.full((2, 2), 2, jnp.int32))
+    batch = training.imitation_batch(task)
+    loss_fn = lambda logits: training.imitation_loss(logits, batch)[0]
+    logits = jnp.ones(batch.optimal.shape)
+    assert loss_fn(logits) == 0
+    np.testing.assert_array_equal(jax.grad(loss_fn)(logits), 0)
+
+
+def test_wrong_number_of_actions_gets_advice():
+    _, batch = batch_of(moves=8)
+    assert batch.optimal.shape[-1] == 8
+    with pytest.raises(ValueError, match="as many actions"):
+        training.imitation_loss(jnp.zeros((4, 9, 9, 4)), batch)
+
+
+def test_evaluate_measures_each_task_once_whatever_the_batch_size():
+    tasks, batch = batch_of(count=5)
+    expert = lambda maps: jnp.zeros((*maps.shape[:-1], 4)).at[..., 0].set(1)
+    results = [
+        training.evaluate(expert, tasks, jax.random.key(i), batch_size=size)
+        for i, size in enumerate((2, 5, 32))
+    ]
+    for result in results:
+        assert result.success.shape == (5,)
+        np.testing.assert_allclose(result.success, results[0].success)
+    north = [batch.optimal[i, ..., 0][batch.mask[i]].mean() for i in range(5)]
+    assert all(s <= n + 1e-6 for s, n in zip(results[0].success, north, strict=True))
+    with pytest.raises(ValueError, match="expected 8"):
+        training.evaluate(expert, tasks, jax.random.key(9), moves=8)
+
+
+def test_evaluate_of_the_exact_plan_is_perfect():
+    tasks, batch = batch_of(count=5)
+
+    def oracle(maps):
+        exact = training.imitation_batch(
+            envs.GridTask(
+                free=maps[..., 0] > 0.5,
+                goal=jax.vmap(lambda m: jnp.stack(jnp.unravel_index(m.argmax(), m.shape)))(
+                    maps[..., 1]
+                ).astype(jnp.int32),
+            )
+        )
+        return exact.optimal.astype(jnp.float32)
+
+    result = training.evaluate(oracle, tasks, jax.random.key(0))
+    for name in ("success", "optimality", "spl", "single_start_success"):
+        np.testing.assert_allclose(getattr(result, name), 1, err_msg=name)
