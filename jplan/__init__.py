@@ -1,6 +1,10 @@
-"""Differentiable planning in JAX: planners that are pure functions and can be trained through."""
+"""Differentiable planning in JAX: planners that are pure functions and can be trained through.
 
-from jplan import envs, fixed_points, mdp, nn, planners, relax, training
+One engine solves ``z = f(params, z)`` with a solver and an adjoint of your choice; exact planning
+and learned planners are functions handed to it.
+"""
+
+from jplan import envs, fixed_points, mdp, nn, planners, relax, testing, training, viz
 from jplan.fixed_points import (
     GMRES,
     Anderson,
@@ -20,3 +24,30 @@ from jplan.fixed_points import (
 )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "GMRES",
+    "Anderson",
+    "Broyden",
+    "Implicit",
+    "OneStep",
+    "Picard",
+    "Safeguarded",
+    "Solution",
+    "Status",
+    "Truncated",
+    "Unroll",
+    "envs",
+    "fixed_point",
+    "fixed_point_vjp",
+    "fixed_points",
+    "implicit_at",
+    "mdp",
+    "nn",
+    "planners",
+    "raise_on_failure",
+    "relax",
+    "testing",
+    "training",
+    "viz",
+]

@@ -37,8 +37,8 @@ _LATE = {
 }
 # What may be imported anywhere: the declared dependencies that are cheap to load.
 _ALWAYS = {"jax", "numpy", "flax", "optax", "chex"}
-# Optional, light, and loaded by flax in any case.
-_LATE_OR_NOT = {"rich": {"training"}}
+# Light, and loaded by flax in any case, so late or not.
+_WITH_FLAX = {"rich": {"training"}}
 
 
 class Import(NamedTuple):
@@ -100,9 +100,9 @@ def violations(path: str, source: str) -> list[str]:
                 say(f"only {sorted(_LATE[words[0]])} may")
             elif not is_late:
                 say("import it inside the function that needs it")
-        elif words[0] in _LATE_OR_NOT:
-            if part not in _LATE_OR_NOT[words[0]]:
-                say(f"only {sorted(_LATE_OR_NOT[words[0]])} may")
+        elif words[0] in _WITH_FLAX:
+            if part not in _WITH_FLAX[words[0]]:
+                say(f"only {sorted(_WITH_FLAX[words[0]])} may")
         elif words[0] not in _ALWAYS and words[0] not in sys.stdlib_module_names:
             say("not a dependency of jplan")
         if words[0] == "flax":

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import functools
 import pathlib
 
 import jax
@@ -52,21 +53,26 @@ def main():
     options = parse_arguments()
     if options.smoke:
         options.seeds, options.steps = 1, 4
-    rows = []
+    optimizer, rows = optax.adam(1e-3), []
     for name in options.adjoints:
         for seed in range(options.seeds):
             planner = planners.ConvGPPN(
                 4, 2, hidden=32, max_steps=30, adjoint=ADJOINTS[name], rngs=nnx.Rngs(seed)
             )
+            graphdef, state = training.init_state(planner, optimizer, jax.random.key(seed))
+            advance = functools.partial(
+                training.scan_steps,
+                graphdef=graphdef,
+                optimizer=optimizer,
+                batch_fn=batch_fn,
+                loss_fn=loss_fn,
+                num_steps=2 if options.smoke else 10,
+            )
             _, log = training.fit(
-                planner,
-                batch_fn,
-                loss_fn,
-                optimizer=optax.adam(1e-3),
+                jax.jit(advance),
+                state,
                 num_steps=options.steps,
-                steps_per_call=2 if options.smoke else 10,
                 checkpoint_every=100,
-                key=jax.random.key(seed),
                 directory=options.out / f"{name}_{seed}",
                 label=f"{name}, seed {seed}",
             )
@@ -81,7 +87,9 @@ def main():
             curve = [r["success"] for r in rows if (r["adjoint"], r["seed"]) == (name, seed)]
             final.append(sum(curve[-5:]) / len(curve[-5:]))
             peak.append(max(curve))
-        shares = "  ".join(f"{100 * f:.1f} (peak {100 * p:.1f})" for f, p in zip(final, peak, strict=True))
+        shares = "  ".join(
+            f"{100 * f:.1f} (peak {100 * p:.1f})" for f, p in zip(final, peak, strict=True)
+        )
         print(f"{name:12} success %, mean of the last 5 rows: {shares}")
     draw(rows, options.out / "curves.png")
 

@@ -22,7 +22,8 @@ from jplan.fixed_points._diagnostics import (
     spectral_radius,
 )
 from jplan.fixed_points._driver import fixed_point
-from jplan.fixed_points._implicit import fixed_point_vjp, implicit_at
+from jplan.fixed_points._implicit import Backward, fixed_point_vjp, implicit_at
+from jplan.fixed_points._iterate import Solver
 from jplan.fixed_points._linear import GMRES
 from jplan.fixed_points._picard import Picard
 from jplan.fixed_points._solution import FixedPointError, Solution, Status, raise_on_failure
@@ -31,6 +32,7 @@ __all__ = [
     "GMRES",
     "AbstractAdjoint",
     "Anderson",
+    "Backward",
     "Broyden",
     "FixedPointError",
     "GradientReport",
@@ -39,6 +41,7 @@ __all__ = [
     "Picard",
     "Safeguarded",
     "Solution",
+    "Solver",
     "Status",
     "Truncated",
     "Unroll",

@@ -11,7 +11,7 @@ from jplan.nn._convolution import loop_convolution
 class ConvGRUCell(nnx.Module):
     """Convolutional GRU on a map, with the input injected in every step.
 
-        u, r = sigmoid(K_h * z + x_{ur})        c = tanh(K_c * (r z) + x_c)        z <- (1 - u) z + u c
+        u, r = sigmoid(K_h * z + x_{u,r}),  c = tanh(K_c * (r z) + x_c),  z <- (1 - u) z + u c
 
     The part that depends on the input only, ``x = K_x * input + b``, is computed once by
     `prepare`, outside the loop.

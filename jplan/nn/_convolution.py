@@ -65,9 +65,7 @@ def _taps(x: Array, size: int) -> list[Array]:
     height, width, _ = x.shape
     pad = size // 2
     padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
-    return [
-        padded[dy : dy + height, dx : dx + width] for dy in range(size) for dx in range(size)
-    ]
+    return [padded[dy : dy + height, dx : dx + width] for dy in range(size) for dx in range(size)]
 
 
 def _by_products(x: Array, kernel: Array) -> Array:
@@ -86,9 +84,7 @@ def _convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Arra
 
 
 def _convolve_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    return jax.lax.platform_dependent(
-        *saved, g, cpu=_canonical_gradient, default=_native_gradient
-    )
+    return jax.lax.platform_dependent(*saved, g, cpu=_canonical_gradient, default=_native_gradient)
 
 
 def _native_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from jplan.fixed_points import AbstractAdjoint, Solution, Solver, fixed_point
 
 @dataclasses.dataclass(frozen=True)
 class _CellStep:
-    """``f(params, z)`` of a cell; compared by the cell's structure, so compiled solves are reused."""
+    """``f(params, z)`` of a cell; equal for equal structure, so compiled solves are reused."""
 
     graphdef: nnx.GraphDef
 

@@ -4,7 +4,7 @@ from jplan.training._checkpoint import CheckpointFolder, load, save
 from jplan.training._evaluate import evaluate
 from jplan.training._fit import fit
 from jplan.training._imitation import ImitationBatch, imitation_batch, imitation_loss
-from jplan.training._step import LossFn, TrainState, init_state, train_step
+from jplan.training._step import LossFn, TrainState, init_state, scan_steps, train_step
 
 __all__ = [
     "CheckpointFolder",
@@ -18,5 +18,6 @@ __all__ = [
     "init_state",
     "load",
     "save",
+    "scan_steps",
     "train_step",
 ]

@@ -127,7 +127,7 @@ class CheckpointFolder:
         return self._manager.latest_step()
 
     def save(self, step: int, state: PyTree) -> None:
-        """Write a pytree of arrays and keys as the checkpoint of a step; returns when it is whole."""
+        """Write a pytree of arrays and keys as the checkpoint of a step; blocks until done."""
         import orbax.checkpoint as ocp
 
         self._manager.save(step, args=ocp.args.StandardSave(_unwrap_keys(state)))
@@ -146,9 +146,7 @@ class CheckpointFolder:
         if step is None:
             raise FileNotFoundError(f"{self._directory} holds no checkpoint.")
         try:
-            plain = self._manager.restore(
-                step, args=ocp.args.StandardRestore(_unwrap_keys(like))
-            )
+            plain = self._manager.restore(step, args=ocp.args.StandardRestore(_unwrap_keys(like)))
         except Exception as error:
             older = [s for s in self._manager.all_steps() if s != step]
             raise ValueError(

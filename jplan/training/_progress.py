@@ -44,6 +44,4 @@ class ProgressBar:
         """Show a finished step, the rate in steps per second, and loss and success if known."""
         shown = [name for name in ("loss", "success") if name in metrics]
         text = "  ".join(f"{name} {metrics[name]:.3f}" for name in shown)
-        self._progress.update(
-            self._task, completed=step, rate=f"{rate:.1f} steps/s", metrics=text
-        )
+        self._progress.update(self._task, completed=step, rate=f"{rate:.1f} steps/s", metrics=text)

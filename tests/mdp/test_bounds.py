@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jplan.fixed_points import Picard
 from jplan.mdp import TabularMDP, policy_iteration, value_bounds, value_iteration
 
 bounds = jax.jit(value_bounds)
@@ -63,7 +64,32 @@ def test_contain_the_exact_value(random_mdp, seed, discount, scale, ends, conver
         assert (upper - lower).max() < 2e-2 / (1 - discount)
 
 
-def test_rounding_slack_is_needed_and_enough():
+def test_a_guess_in_a_terminal_state_plays_no_part():
+    mdp = TabularMDP(
+        transition=jnp.array([[[0.0, 1.0]], [[0.0, 1.0]]]),
+        reward=jnp.array([[1.0], [9.0]]),
+        discount=0.5,
+        terminal=jnp.array([False, True]),
+    )
+    # T (0, -10) = (1, 0), changes (1, 0): V* = (1, 0) is between T V and T V + 1.
+    lower, upper = value_bounds(mdp, jnp.array([0.0, -10.0]))
+    np.testing.assert_allclose([lower[0], upper[0]], [1, 2], rtol=1e-4)
+    assert (lower[1], upper[1]) == (0, 0)
+
+
+def test_rounding_slack_covers_a_guess_that_no_longer_changes(random_mdp):
+    # T V = V in float32, but V is off by rounding errors that the horizon multiplies by 1000.
+    for seed in range(5):
+        mdp = random_mdp(seed, states=20, dtype=np.float32, discount=np.float32(0.999))
+        value = value_iteration(mdp, solver=Picard(tol=0.0, max_steps=30_000)).value
+        lower, upper = bounds(mdp, value)
+        want = exact_value(mdp)
+        assert (np.asarray(lower, float) <= want).all()
+        assert (np.asarray(upper, float) >= want).all()
+        assert (upper - lower).max() < 0.05 * np.abs(want).max()
+
+
+def test_bounds_hold_against_exact_fractions():
     # 1/3 and 0.9 in float32 are not 1/3 and 0.9: compare with exact fractions.
     mdp = TabularMDP(
         transition=jnp.full((3, 1, 3), 1 / 3), reward=jnp.full((3, 1), 0.1), discount=0.9

@@ -6,7 +6,14 @@ from flax import nnx
 
 import jplan as jp
 from jplan import mdp
-from jplan.nn import MaxPlusCell, MaxPlusInputs, MaxPlusReadout, MoveCostMapper, MoveCosts, solve_cell
+from jplan.nn import (
+    MaxPlusCell,
+    MaxPlusInputs,
+    MaxPlusReadout,
+    MoveCostMapper,
+    MoveCosts,
+    solve_cell,
+)
 from jplan.nn._max_plus import FLOOR
 
 TAPS = {"N": 1, "W": 3, "S": 7, "E": 5}  # in the row-major 3x3 kernel

@@ -74,7 +74,9 @@ def test_a_budget_can_be_traced(make):
 def test_every_adjoint_gives_finite_gradients(make, adjoint):
     planner, maps = make(adjoint=adjoint), some_maps()
     graphdef, state = nnx.split(planner)
-    loss = lambda state: jnp.sum(jnp.sin(nnx.merge(graphdef, state).solve(maps, num_steps=9).logits))
+    loss = lambda state: jnp.sum(
+        jnp.sin(nnx.merge(graphdef, state).solve(maps, num_steps=9).logits)
+    )
     leaves = jax.tree.leaves(jax.jit(jax.grad(loss))(state))
     if not isinstance(adjoint, jp.Implicit):  # which may rightly be NaN for an expanding cell
         assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in leaves)

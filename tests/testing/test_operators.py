@@ -79,6 +79,13 @@ def test_monotone_passes_and_fails():
         assert_monotone(LINEAR, weight, jnp.zeros(6), fresh())
 
 
+def test_one_bad_entry_of_many_is_found():
+    """Raising one entry at a time would have to guess which."""
+    fall = lambda p, z: z.at[777].multiply(-1.0)
+    with pytest.raises(AssertionError, match="at entry 777"):
+        assert_monotone(fall, None, jnp.zeros(2000), fresh())
+
+
 def test_pairs_come_from_the_key():
     """A map that expands in a small corner is caught with enough pairs, and not with one."""
     corner = lambda p, z: jnp.where(z > 2.0, 10.0 * z, 0.0)

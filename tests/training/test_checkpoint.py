@@ -83,9 +83,9 @@ def test_keys_and_steps_survive(tmp_path):
     folder.save(4, state)
     like = {"key": jax.random.key(0), "step": jnp.asarray(0), "x": jnp.zeros(3)}
     restored = training.CheckpointFolder(tmp_path).restore(like)
-    assert jax.random.key_data(restored["key"]).tolist() == jax.random.key_data(
-        state["key"]
-    ).tolist()
+    assert (
+        jax.random.key_data(restored["key"]).tolist() == jax.random.key_data(state["key"]).tolist()
+    )
     assert int(restored["step"]) == 4
     np.testing.assert_array_equal(restored["x"], state["x"])
 

@@ -75,7 +75,7 @@ def test_evaluate_measures_each_task_once_whatever_the_batch_size():
 
 
 def test_evaluate_of_the_exact_plan_is_perfect():
-    tasks, batch = batch_of(count=5)
+    tasks, _ = batch_of(count=5)
 
     def oracle(maps):
         exact = training.imitation_batch(

@@ -1,0 +1,42 @@
+"""Real maps as tasks, and pictures of plans."""
+
+import jax
+import jax.numpy as jnp
+
+from jplan import envs, mdp, viz
+
+
+def real_map_tasks(path, goals, key):
+    """The largest connected part of a real map, with random goals."""
+    if path == "elevation":
+        elevation, cell_size = envs.load_jacksboro_elevation()
+        free = envs.free_from_elevation(elevation, cell_size=cell_size, max_slope=20.0)
+    else:
+        free = envs.load_map(path)
+    free = envs.largest_component(jnp.asarray(free))
+    goal = jax.vmap(lambda key: envs.random_free_cell(key, free))(jax.random.split(key, goals))
+    return envs.GridTask(free=jnp.broadcast_to(free, (goals, *free.shape)), goal=goal)
+
+
+def draw(planner, tasks, index, inverse, path):
+    """The plan from the farthest cell, with the planner's values and the greedy policy."""
+    task = jax.tree.map(lambda leaf: leaf[index], tasks)
+    grid = mdp.GridMDP.from_free(task.free, goal=task.goal, moves=4)
+    distance = jnp.where(grid.free, -mdp.value_iteration(grid).value, -jnp.inf)
+    distance = jnp.where(jnp.isfinite(distance), distance, -1)
+    start = jnp.stack(jnp.unravel_index(distance.argmax(), distance.shape))
+    out = planner.solve(envs.as_map(task))
+    actions = out.logits[..., inverse].argmax(-1)
+    length = int(distance.max()) + 1
+    plan = mdp.extract_path(grid, actions, start, max_length=2 * length)
+    value = jnp.where(distance >= 0, out.value, -jnp.inf)
+    axes = viz.plot_map(
+        task.free,
+        goal=task.goal,
+        start=start,
+        value=value,
+        actions=actions,
+        path=plan.positions,
+        title=f"{plan.num_straight} steps, shortest {length - 1}",
+    )
+    viz.save_figure(axes.figure, path)

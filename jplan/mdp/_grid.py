@@ -1,0 +1,261 @@
+"""Shortest paths on grid maps as a Markov decision process."""
+
+import math
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jplan._typing import Array, Scalar
+from jplan.mdp._tabular import check_discount
+
+MOVES = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (1, -1), (1, 1), (-1, 1))
+"""Offsets (dy, dx) of the actions N, W, S, E, NW, SW, SE, NE."""
+
+
+@struct.dataclass(kw_only=True)
+class GridMDP:
+    """Deterministic moves on a map with walls, towards the nearest of its goals.
+
+    Q(y, x, a) = -cell_cost(y, x) * length(a) + discount * V(y + dy, x + dx)
+
+    A move costs its length, 1 or sqrt(2), times the cost of the cell that it *leaves*; so the
+    goal's own cost never counts, and with ``cell_cost=None`` minus the value is the length of the
+    shortest path. Goals have value 0. Walls, and cells from which no goal can be reached, have the
+    value ``-inf``; `reachable` masks them. A goal inside a wall is no goal.
+
+    Build it with `GridMDP.from_free`.
+
+    Attributes:
+      free: bool [H, W], True where one can stand.
+      goal: bool [H, W], True at the goals.
+      cell_cost: [H, W], positive and finite, cost per unit length; None for 1 everywhere.
+      discount: scalar in (0, 1]; a leaf.
+      moves: static; 4 (N, W, S, E) or 8 (then NW, SW, SE, NE).
+      corner_cutting: static; False allows a diagonal move only if both cells beside it are free
+        (the MovingAI rule), True whenever its target is free.
+      costs: static; "octile" gives diagonal moves the length sqrt(2), "unit" the length 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jplan.mdp import GridMDP
+      >>> grid = GridMDP.from_free(jnp.ones((2, 3), bool), goal=(0, 0))
+      >>> grid.action_values(jnp.zeros((2, 3)))[1, 1].round(3)
+      Array([-1.   , -1.   ,   -inf, -1.   , -1.414,   -inf,   -inf, -1.414],      dtype=float32)
+    """
+
+    free: Array
+    goal: Array
+    cell_cost: Array | None = None
+    discount: Scalar = 1.0
+    moves: int = struct.field(pytree_node=False, default=8)
+    corner_cutting: bool = struct.field(pytree_node=False, default=False)
+    costs: Literal["octile", "unit"] = struct.field(pytree_node=False, default="octile")
+
+    @classmethod
+    def from_free(
+        cls,
+        free: Array,
+        goal: Any,
+        *,
+        moves: int = 8,
+        corner_cutting: bool = False,
+        costs: Literal["octile", "unit"] = "octile",
+        cell_cost: Array | None = None,
+        discount: Scalar = 1.0,
+    ) -> "GridMDP":
+        """Make a grid problem from a map of free cells.
+
+        Args:
+          free: bool [H, W], True where one can stand.
+          goal: one cell (y, x), several [N, 2], or a bool map [H, W]; may be traced. A traced goal
+            outside the map is no goal.
+          moves: 4 or 8.
+          corner_cutting: see `GridMDP`.
+          costs: "octile" or "unit", see `GridMDP`.
+          cell_cost: [H, W], positive, cost per unit length of leaving the cell; None for 1.
+          discount: in (0, 1].
+
+        Returns:
+          The problem.
+
+        Raises:
+          ValueError: if shapes, dtypes or options do not fit, or a concrete goal is off the map.
+
+        Example:
+          >>> import jax.numpy as jnp
+          >>> from jplan.mdp import GridMDP
+          >>> GridMDP.from_free(jnp.ones((1, 2), bool), goal=(0, 1), moves=4).goal
+          Array([[False,  True]], dtype=bool)
+        """
+        free = jnp.asarray(free)
+        _check_map(free.shape)
+        goal = _goal_map(free.shape, goal)
+        cell_cost = None if cell_cost is None else jnp.asarray(cell_cost)
+        grid = cls(
+            free=free,
+            goal=goal,
+            cell_cost=cell_cost,
+            discount=discount,
+            moves=moves,
+            corner_cutting=corner_cutting,
+            costs=costs,
+        )
+        grid.validate()
+        return grid
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """(H, W)."""
+        return np.shape(self.free)
+
+    @property
+    def num_actions(self) -> int:
+        """4 or 8."""
+        return self.moves
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of ``cell_cost`` and ``discount``, at least float32: path lengths need the bits."""
+        cost = 1.0 if self.cell_cost is None else self.cell_cost
+        return jnp.promote_types(jnp.result_type(cost, self.discount, 1.0), jnp.float32)
+
+    @property
+    def is_terminal(self) -> Array:
+        """Goals on free cells, bool [H, W]."""
+        return self.goal & self.free
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Length of each move."""
+        diagonal = math.sqrt(2) if self.costs == "octile" else 1.0
+        return (1.0,) * 4 + (diagonal,) * (self.moves - 4)
+
+    def validate(self) -> None:
+        """Check the static facts.
+
+        Raises:
+          ValueError: if shapes, dtypes or options do not fit.
+        """
+        if self.moves not in (4, 8):
+            raise ValueError(f"moves: got {self.moves}, expected 4 or 8.")
+        if self.costs not in ("octile", "unit"):
+            raise ValueError(f"costs: got {self.costs!r}, expected 'octile' or 'unit'.")
+        shape = np.shape(self.free)
+        _check_map(shape)
+        for name, leaf in (("goal", self.goal), ("cell_cost", self.cell_cost)):
+            if leaf is not None and np.shape(leaf) != shape:
+                raise ValueError(
+                    f"{name}: got shape {np.shape(leaf)}, expected {shape} as free has."
+                )
+        for name, leaf in (("free", self.free), ("goal", self.goal)):
+            if jnp.result_type(leaf) != jnp.bool_:
+                raise ValueError(
+                    f"{name}: got dtype {jnp.result_type(leaf)}, expected bool; compare it, for "
+                    f"instance {name} > 0.5."
+                )
+        if np.shape(self.discount) != ():
+            raise ValueError(
+                f"discount: got shape {np.shape(self.discount)}, expected a scalar; use jax.vmap."
+            )
+        check_discount(self.discount)
+
+    def open_moves(self) -> Array:
+        """Mask of the moves from a free cell to a free cell, bool [H, W, A]."""
+        masks = []
+        for dy, dx in MOVES[: self.moves]:
+            allowed = self.free & neighbour(self.free, dy, dx, False)
+            if dy and dx and not self.corner_cutting:
+                beside = neighbour(self.free, dy, 0, False) & neighbour(self.free, 0, dx, False)
+                allowed = allowed & beside
+            masks.append(allowed)
+        return jnp.stack(masks, axis=-1)
+
+    def action_values(self, value: Array) -> Array:
+        """Q [H, W, A] from V [H, W]; 0 at goals, ``-inf`` where a move is not open."""
+        return grid_action_values(self, value, self.lengths, self.discount)
+
+    def log_action_values(self, value: Array) -> Array:
+        """As `action_values` without discount: moves are certain, so log E exp V = V."""
+        return grid_action_values(self, value, self.lengths, 1.0)
+
+
+def grid_action_values(
+    grid: GridMDP, value: Array, lengths: tuple[float, ...], discount: Scalar
+) -> Array:
+    """Q [H, W, A] for moves of the given lengths, in whatever unit these have."""
+    value = jnp.where(grid.is_terminal, 0, value)
+    # Both sides of each `where` are finite, or the gradient to discount would be 0 * inf.
+    lost = jnp.isneginf(value)
+    future = discount * jnp.where(lost, 0, value)
+    open_moves = grid.open_moves()
+    cost = None if grid.cell_cost is None else grid.cell_cost.astype(grid.dtype)
+    columns = []
+    for action, (dy, dx) in enumerate(MOVES[: grid.moves]):
+        reward = -lengths[action] if cost is None else -lengths[action] * cost
+        allowed = open_moves[..., action] & ~neighbour(lost, dy, dx, True)
+        columns.append(jnp.where(allowed, reward + neighbour(future, dy, dx, 0), -jnp.inf))
+    q = jnp.stack(columns, axis=-1)
+    return jnp.where(grid.is_terminal[..., None], 0, q).astype(grid.dtype)
+
+
+def neighbour(field: Array, dy: int, dx: int, fill: Any) -> Array:
+    """``field[y + dy, x + dx]`` for every cell, ``fill`` outside the map."""
+    height, width = field.shape
+    padded = jnp.pad(field, 1, constant_values=fill)
+    return padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+
+
+def reachable(value: Array) -> Array:
+    """Mask of the states that have a plan.
+
+    Args:
+      value: [...], a value function of any problem of this package.
+
+    Returns:
+      bool [...], False where the value is ``-inf`` (or NaN): walls, cells that reach no goal,
+      states without an allowed action.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jplan.mdp import reachable
+      >>> reachable(jnp.array([0.0, -jnp.inf]))
+      Array([ True, False], dtype=bool)
+    """
+    return value > -jnp.inf
+
+
+def _check_map(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(
+            f"free: got shape {shape}, expected [H, W] with at least one cell; functions take one "
+            "map, so use jax.vmap for a batch."
+        )
+
+
+def _goal_map(shape: tuple[int, ...], goal: Any) -> Array:
+    goal = goal if hasattr(goal, "dtype") else np.asarray(goal)
+    if goal.dtype == jnp.bool_:
+        return jnp.asarray(goal)
+    if (
+        goal.ndim not in (1, 2)
+        or goal.shape[-1] != 2
+        or not jnp.issubdtype(goal.dtype, jnp.integer)
+    ):
+        raise ValueError(
+            f"goal: got shape {goal.shape} and dtype {goal.dtype}, expected integers (y, x) or "
+            f"[N, 2], or a bool map {shape}."
+        )
+    cells = goal.reshape(-1, 2)
+    if isinstance(cells, np.ndarray):
+        outside = (cells < 0) | (cells >= np.array([shape]))
+        if outside.any():
+            raise ValueError(
+                f"goal: got {goal.tolist()}, expected (y, x) with 0 <= y < {shape[0]} and "
+                f"0 <= x < {shape[1]}; the row comes first."
+            )
+    # Comparing, unlike indexing, does not wrap a coordinate that is off the map.
+    rows = jnp.arange(shape[0])[None, :] == cells[:, :1]
+    columns = jnp.arange(shape[1])[None, :] == cells[:, 1:]
+    return jnp.any(rows[:, :, None] & columns[:, None, :], axis=0)
