@@ -53,7 +53,9 @@ def main():
     options = parse_arguments()
     if options.smoke:
         options.seeds, options.steps = 1, 4
-    optimizer, rows = optax.adam(1e-3), []
+    # A step with a gradient that is not finite is left out, as a careful user would have it.
+    optimizer = optax.apply_if_finite(optax.adam(1e-3), max_consecutive_errors=options.steps)
+    rows = []
     for name in options.adjoints:
         for seed in range(options.seeds):
             planner = planners.ConvGPPN(

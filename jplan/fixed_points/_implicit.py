@@ -19,6 +19,7 @@ from jplan.fixed_points._residual import resolve_tolerance
 from jplan.fixed_points._solution import Solution, Status
 
 Backward: TypeAlias = Picard | Anderson | Broyden | GMRES
+"""What solves the linear system of a backward pass."""
 
 
 def solve_linear(
@@ -38,6 +39,7 @@ def solve_linear(
     sizes = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(right)]
     limit = resolve_tolerance(backward, right).limit
     scale = functools.reduce(jnp.maximum, sizes).astype(limit.dtype)
+    scale = jnp.where(jnp.isfinite(scale), scale, 1)  # the solve itself reports what is not finite
     solver = dataclasses.replace(backward, tol=None, atol=limit * scale, rtol=0.0)
     step = lambda right, u: jax.tree.map(jnp.add, apply_fn(u), right)
     zeros = jax.tree.map(jnp.zeros_like, right)

@@ -15,6 +15,7 @@ from jplan.fixed_points._residual import Gap, measure_step, resolve_tolerance
 from jplan.fixed_points._solution import Solution, Status
 
 Solver: TypeAlias = Picard | Anderson | Broyden
+"""What iterates ``z = f(params, z)``."""
 
 
 def select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
@@ -73,7 +74,7 @@ def solve(
 
     def unfinished(carry: tuple) -> Array:
         _, _, step, _, residual, _, _, _, failures = carry
-        return (residual > tolerance.limit) & (step < budget) & (failures < 2)
+        return ~(residual <= tolerance.limit) & (step < budget) & (failures < 2)
 
     zero = jnp.zeros((), jnp.int32)
     start = (z0, solver.init(z0), zero, z0, infinite, infinite, infinite, log, zero)

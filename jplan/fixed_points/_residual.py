@@ -1,5 +1,6 @@
 """Elementwise residuals and tolerances, shared by every solver."""
 
+import functools
 from typing import Any
 
 import jax
@@ -58,17 +59,19 @@ def measure_step(z: PyTree, fz: PyTree, tolerance: Tolerance) -> tuple[Gap, PyTr
         size = jnp.abs(jnp.where(finite, z, 0))
         scale = tolerance.weight_absolute + tolerance.weight_relative * size
         gap = jnp.where(fz == z, 0, jnp.abs(fz - z))
-        wide = tolerance.limit.dtype
-        return (
-            jnp.max(gap / scale, initial=0).astype(wide),
-            jnp.max(gap, initial=0).astype(wide),
-            fz,
-        )
+        # XLA's maximum over a large array drops NaN on CPU, so NaN needs a reduction of its own.
+        lost = jnp.any(jnp.isnan(gap))
+        worst = lambda field: jnp.where(lost, jnp.nan, jnp.max(field, initial=0)).astype(wide)
+        return worst(gap / scale), worst(gap), fz
 
+    wide = tolerance.limit.dtype
     leaves, structure = jax.tree.flatten(z)
     if not leaves:
-        zero = jnp.zeros((), tolerance.limit.dtype)
+        zero = jnp.zeros((), wide)
         return Gap(weighted=zero, absolute=zero), fz
     weighted, absolute, marked = zip(*map(leaf, leaves, structure.flatten_up_to(fz)), strict=True)
-    gap = Gap(weighted=jnp.max(jnp.stack(weighted)), absolute=jnp.max(jnp.stack(absolute)))
+    gap = Gap(
+        weighted=functools.reduce(jnp.maximum, weighted),
+        absolute=functools.reduce(jnp.maximum, absolute),
+    )
     return jax.lax.stop_gradient(gap), structure.unflatten(marked)

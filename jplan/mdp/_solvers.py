@@ -304,18 +304,26 @@ def _solve(
     solver = Picard(max_steps=_BUDGET) if solver is None else solver
     adjoint = Implicit(backward=Picard(max_steps=_BUDGET)) if adjoint is None else adjoint
     lost = jnp.zeros(mdp.state_shape, bool)
-    if isinstance(mdp, TabularMDP):
-        mdp, lost = prune(mdp)
     # From -inf, cells without a plan stay there instead of sinking for ever.
     start = jnp.where(mdp.is_terminal, 0, -jnp.inf if from_below else 0).astype(mdp.dtype)
+    if isinstance(mdp, TabularMDP):
+        mdp, lost = prune(mdp)
+        start = _table_start(mdp)
     solution = fixed_point(step, (mdp, extra), start, solver=solver, adjoint=adjoint)
     return dataclasses.replace(solution, value=jnp.where(lost, -jnp.inf, solution.value))
+
+
+def _table_start(mdp: TabularMDP) -> Array:
+    """Zero; NaN if an entry of the table is, since XLA's maximum over many actions drops NaN."""
+    zero = jnp.zeros(mdp.state_shape, mdp.dtype)
+    rewards = jax.lax.stop_gradient(mdp.action_values(zero))
+    return jnp.where(jnp.any(jnp.isnan(rewards)), jnp.nan, zero)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _improve(step: FixedPointFn, mdp: TabularMDP, solver: Picard) -> Solution:
     mdp, lost = prune(mdp)
-    start = jnp.zeros(mdp.state_shape, mdp.dtype)
+    start = _table_start(mdp)
     solution = fixed_point(step, jax.lax.stop_gradient(mdp), start, solver=solver)
     value = implicit_at(optimality_backup, mdp, solution.value, backward=Picard(max_steps=_BUDGET))
     return dataclasses.replace(solution, value=jnp.where(lost, -jnp.inf, value))

@@ -134,7 +134,21 @@ def scan_steps(
 
     Differentiability: not intended.
 
-    Example: see `fit`.
+    Example:
+      >>> import jplan as jp
+      >>> planner = jp.planners.ConvGPPN(4, 2, hidden=4, max_steps=9, rngs=nnx.Rngs(0))
+      >>> optimizer = optax.adam(1e-3)
+      >>> graphdef, state = init_state(planner, optimizer, jax.random.key(0))
+      >>> state, _ = scan_steps(
+      ...     state,
+      ...     batch_fn=lambda key: jax.random.uniform(key, (2, 7, 7, 2)),
+      ...     graphdef=graphdef,
+      ...     optimizer=optimizer,
+      ...     loss_fn=lambda planner, maps, key: ((planner(maps) ** 2).mean(), {}),
+      ...     num_steps=3,
+      ... )
+      >>> int(state.step)
+      3
     """
 
     def body(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:

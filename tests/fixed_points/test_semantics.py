@@ -196,6 +196,18 @@ def test_nan_input_ends_at_once_with_a_status(solver, adjoint):
         jp.raise_on_failure(solution)
 
 
+@pytest.mark.parametrize("shape", [(1,), (7,), (64, 64), (15, 15, 32)])
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_nan_is_seen_in_arrays_of_any_size(shape, everywhere):
+    """XLA's maximum drops NaN in vectorised reductions on CPU; the residual must not."""
+    poison = jnp.full(shape, jnp.nan) if everywhere else jnp.zeros(shape).at[0].set(jnp.nan)
+    solve = lambda p: jp.fixed_point(lambda p, z: 0.5 * z + p, p, jnp.zeros(shape))
+    assert solve(poison).status == jp.Status.DIVERGED
+    assert jax.vmap(solve)(poison[None]).status[0] == jp.Status.DIVERGED
+    slope = jax.grad(lambda p: (poison.ravel() @ solve(p).value.ravel()).sum())(jnp.ones(shape))
+    assert bool(jnp.isnan(slope).any())
+
+
 @pytest.mark.parametrize("growth", [lambda p, z: 2 * z + p, lambda p, z: z * z + p])
 def test_overflow_is_not_mistaken_for_a_fixed_point(growth):
     solver = jp.Picard(max_steps=1000)

@@ -239,3 +239,18 @@ def test_jit_vmap_and_one_trace(solve, random_mdp, monkeypatch):
     for index, one in enumerate(loop):
         np.testing.assert_allclose(one.value, many.value[index], rtol=1e-4)
         assert one.value.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("num_actions", [2, 40])
+@pytest.mark.parametrize(
+    "solve",
+    [value_iteration, policy_iteration, modified_policy_iteration],
+    ids=lambda f: f.__name__,
+)
+def test_nan_in_one_entry_is_a_status_for_any_number_of_actions(solve, num_actions):
+    """XLA's maximum over 16 or more actions drops NaN on CPU."""
+    transition = np.full((3, num_actions, 3), 1 / 3, np.float32)
+    reward = np.zeros((3, num_actions), np.float32)
+    reward[1, 1] = np.nan
+    mdp = TabularMDP(transition=jnp.asarray(transition), reward=jnp.asarray(reward), discount=0.9)
+    assert solve(mdp).status == Status.DIVERGED
