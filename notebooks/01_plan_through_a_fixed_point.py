@@ -97,7 +97,7 @@ def loss_fn(planner, batch, key):
 
 
 planner = jp.planners.MaxPlusVIN(4, 2, adjoint=jp.Truncated(12), rngs=nnx.Rngs(0))
-for stage, steps in {"soft": 500, "hard": 100}.items():
+for stage, steps in {"soft": 400, "hard": 50}.items():
     planner = planner.hardened() if stage == "hard" else planner
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
     graphdef, state = jp.training.init_state(planner, optimizer, jax.random.key(1))
@@ -243,7 +243,7 @@ print("correlation", np.corrcoef(truth.ravel(), np.asarray(reward).ravel())[0, 1
 height = width = 8
 shades = jnp.asarray([[0.2, 0.7, 0.2], [0.9, 0.8, 0.3], [0.2, 0.3, 0.9]])  # grass, sand, water
 true_costs = jnp.asarray([1.0, 2.0, 6.0])
-temperature = 0.1
+temperature = 0.3
 
 
 def terrain(key):

@@ -39,4 +39,6 @@ def draw(planner, tasks, index, inverse, path):
         path=plan.positions,
         title=f"{plan.num_straight} steps, shortest {length - 1}",
     )
-    viz.save_figure(axes.figure, path)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    viz.save_figure(figure, path)

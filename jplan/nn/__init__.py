@@ -3,6 +3,7 @@
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._max_plus import (
+    FLOOR,
     MaxPlusCell,
     MaxPlusInputs,
     MaxPlusReadout,
@@ -12,6 +13,7 @@ from jplan.nn._max_plus import (
 from jplan.nn._solve_cell import solve_cell
 
 __all__ = [
+    "FLOOR",
     "ConvGRUCell",
     "MaxPlusCell",
     "MaxPlusInputs",

@@ -3,11 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Picard, Truncated
-from jplan.nn import MaxPlusCell, MaxPlusReadout, MoveCostMapper, solve_cell
+from jplan.nn import FLOOR, MaxPlusCell, MaxPlusReadout, MoveCostMapper, solve_cell
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
@@ -86,12 +87,12 @@ class MaxPlusVIN(AbstractMapPlanner):
           >>> MaxPlusVIN(4, 2, rngs=nnx.Rngs(0)).hardened().hard
           True
         """
-        options = self.configuration() | {"hard": True}
+        options: dict[str, Any] = {**self.configuration(), "hard": True}
         graphdef, _ = nnx.split(nnx.eval_shape(lambda: MaxPlusVIN(**options, rngs=nnx.Rngs(0))))
         return nnx.merge(graphdef, nnx.state(self))
 
     def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:
-        """See `AbstractMapPlanner.solve`; the value is minus the cost-to-go."""
+        """See `AbstractMapPlanner.solve`; the value is minus the cost-to-go, -inf out of reach."""
         check_maps(maps, self.channels)
         batch = flatten_batch(maps)
         goal = batch[..., -1] > 0.5
@@ -107,5 +108,6 @@ class MaxPlusVIN(AbstractMapPlanner):
         )
         q = jax.vmap(self.cell.action_values)(solution.value, inputs)
         logits = jax.vmap(self.readout)(q)
-        out = PlannerOutput(logits=logits, value=solution.value, solution=solution)
+        value = jnp.where(solution.value > FLOOR / 2, solution.value, -jnp.inf)
+        out = PlannerOutput(logits=logits, value=value, solution=solution)
         return restore_batch(out, maps)

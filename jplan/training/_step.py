@@ -105,7 +105,7 @@ def train_step(
 
     (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
     metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(gradient)}
     return TrainState(params, opt_state, state.key, state.step + 1), metrics
 

@@ -7,6 +7,7 @@ from flax import nnx
 import jplan as jp
 from jplan import mdp
 from jplan.nn import (
+    FLOOR,
     MaxPlusCell,
     MaxPlusInputs,
     MaxPlusReadout,
@@ -14,7 +15,6 @@ from jplan.nn import (
     MoveCosts,
     solve_cell,
 )
-from jplan.nn._max_plus import FLOOR
 
 TAPS = {"N": 1, "W": 3, "S": 7, "E": 5}  # in the row-major 3x3 kernel
 

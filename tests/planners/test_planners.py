@@ -136,3 +136,23 @@ def test_parts_can_be_swapped():
     planner.mapper = Uniform()
     out = planner.solve(some_maps())
     assert bool(jnp.all(out.solution.status == jp.Status.CONVERGED))
+
+
+def test_cells_out_of_reach_have_the_value_minus_infinity():
+    free = jnp.ones((5, 7), bool).at[:, 3].set(False)
+    maps = envs.as_map(envs.GridTask(free=free, goal=jnp.asarray([2, 1])))
+
+    class Walls(nnx.Module):
+        def __call__(self, inputs):
+            padded = jnp.pad(inputs[..., 0], 1)
+            shifts = [padded[:-2, 1:-1], padded[1:-1, :-2], padded[2:, 1:-1], padded[1:-1, 2:]]
+            ones = jnp.ones((4, *inputs.shape[:2]))
+            closed = jnp.stack(shifts) * inputs[..., 0][None] < 0.5
+            return jp.nn.MoveCosts(surcharge=jnp.where(closed, 9.0, 0.0), scale=ones)
+
+    planner = planners.MaxPlusVIN(4, 2, hard=True, rngs=nnx.Rngs(0))
+    planner.mapper = Walls()
+    planner.cell.kernel[...] = jax.nn.one_hot(jnp.asarray([1, 3, 7, 5]), 9)
+    value = planner.solve(maps).value
+    exact = jp.mdp.value_iteration(jp.mdp.GridMDP.from_free(free, goal=(2, 1), moves=4)).value
+    np.testing.assert_array_equal(value, exact)

@@ -1,0 +1,90 @@
+"""Time and memory of the backward pass alone, against the number of forward steps."""
+
+import argparse
+import csv
+import pathlib
+import time
+
+import jax
+from flax import nnx
+
+import jplan as jp
+from jplan import envs, planners
+
+ADJOINTS = {
+    "Unroll": jp.Unroll(),
+    "Truncated": jp.Truncated(15),
+    "Safeguarded": jp.Safeguarded(steps=15, backward=jp.Picard(tol=0.0, max_steps=15)),
+}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/backward_cost"))
+    parser.add_argument("--steps", type=int, nargs="+", default=[30, 80, 160, 320])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
+    return parser.parse_args()
+
+
+def prepare(adjoint, steps, maps):
+    """Compiled backward pass on the residuals of a forward pass, and its memory in bytes."""
+    planner = planners.ConvGPPN(4, 2, hidden=16, max_steps=steps, adjoint=adjoint, rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(planner)
+
+    def forward(state):
+        return jax.vjp(lambda state: nnx.merge(graphdef, state)(maps), state)
+
+    logits, pullback = jax.jit(forward)(state)
+    backward = jax.jit(lambda pullback, cotangent: pullback(cotangent)[0])
+    compiled = backward.lower(pullback, logits).compile()
+    analysis = compiled.memory_analysis()
+    assert analysis is not None
+    memory = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
+    jax.block_until_ready(compiled(pullback, logits))
+    return (lambda: jax.block_until_ready(compiled(pullback, logits))), memory
+
+
+def main():
+    options = parse_arguments()
+    if options.smoke:
+        options.steps, options.repeats = [20, 40], 1
+    options.out.mkdir(parents=True, exist_ok=True)
+    keys = jax.random.split(jax.random.key(0), 8 if options.smoke else 32)
+    maps = envs.as_map(jax.vmap(lambda key: envs.maze(key, 15))(keys))
+    cases = {
+        (name, steps): prepare(adjoint, steps, maps)
+        for name, adjoint in ADJOINTS.items()
+        for steps in options.steps
+    }
+    times = dict.fromkeys(cases, float("inf"))
+    for _ in range(options.repeats):  # in turn, so that a busy moment hits all alike
+        for case, (run, _) in cases.items():
+            clock = time.perf_counter()
+            run()
+            times[case] = min(times[case], time.perf_counter() - clock)
+    rows = []
+    for (name, steps), (_, memory) in cases.items():
+        first = (name, options.steps[0])
+        ratio, memory_ratio = times[name, steps] / times[first], memory / cases[first][1]
+        rows.append(
+            {
+                "adjoint": name,
+                "steps": steps,
+                "milliseconds": round(1e3 * times[name, steps], 1),
+                "time_ratio": round(ratio, 3),
+                "megabytes": round(memory / 2**20, 2),
+                "memory_ratio": round(memory_ratio, 3),
+            }
+        )
+        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    with open(options.out / "backward.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
