@@ -8,9 +8,9 @@ import time
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
-from real_maps import draw, real_map_tasks
+from real_maps import draw, load_real_map, tasks_on
+from stages import CALL, make_stages, train
 
 from jplan import envs, planners, training
 
@@ -43,44 +43,12 @@ def parse_arguments():
         help="control: permute what the actions mean, in training and evaluation",
     )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
-    return parser.parse_args()
-
-
-def batch_fn(batch_size, key):
-    tasks = jax.vmap(lambda key: envs.maze(key, 15))(jax.random.split(key, batch_size))
-    return training.imitation_batch(tasks)
-
-
-def loss_fn(inverse, planner, batch, key):
-    del key
-    logits = planner.solve(batch.maps, num_steps=40).logits[..., inverse]
-    return training.imitation_loss(logits, batch)
-
-
-def train(planner, options, seed, inverse, out, key):
-    """Two stages: soft costs and kernels, then closed moves and single targets."""
-    for stage, steps in {"soft": options.soft_steps, "hard": options.hard_steps}.items():
-        planner = planner.hardened() if stage == "hard" else planner
-        optimizer = optax.adam(optax.cosine_decay_schedule(options.learning_rate, steps))
-        graphdef, state = training.init_state(planner, optimizer, jax.random.fold_in(key, steps))
-        advance = functools.partial(
-            training.scan_steps,
-            graphdef=graphdef,
-            optimizer=optimizer,
-            batch_fn=functools.partial(batch_fn, options.batch),
-            loss_fn=functools.partial(loss_fn, inverse),
-            num_steps=10,
-        )
-        state, _ = training.fit(
-            jax.jit(advance),
-            state,
-            num_steps=steps,
-            directory=out / stage,
-            checkpoint_every=100,
-            label=f"seed {seed}, {stage}",
-        )
-        planner = nnx.merge(graphdef, state.params)
-    return planner
+    options = parser.parse_args()
+    if options.smoke:
+        options.soft_steps, options.hard_steps = 20, 10
+    if options.soft_steps % CALL or options.hard_steps % CALL:
+        parser.error(f"--soft-steps and --hard-steps must be multiples of {CALL}")
+    return options
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "batch_size"))
@@ -94,22 +62,24 @@ def measure(state, tasks, inverse, key, *, graphdef, batch_size):
 def main():
     options = parse_arguments()
     evaluations = {15: (20, 20)} if options.smoke else EVALUATIONS
-    if options.smoke:
-        options.soft_steps, options.hard_steps = 20, 10
     rows, begin = [], time.perf_counter()
+    real_maps = {pathlib.Path(path).stem: load_real_map(path) for path in options.map}
+    inverse, key = jnp.arange(4), jax.random.key(options.seed)
+    while options.shuffle_actions and (inverse == jnp.arange(4)).any():
+        key, draw_key = jax.random.split(key)
+        inverse = jax.random.permutation(draw_key, 4)
+    names = ("soft_steps", "hard_steps", "batch", "learning_rate")
+    settings = {name: getattr(options, name) for name in names} | {"actions": inverse.tolist()}
+    stages = make_stages(options, inverse)
     for seed in range(options.seed, options.seed + options.seeds):
         out = options.out / f"seed_{seed}"
-        keys = list(jax.random.split(jax.random.key(seed), 4))
-        inverse = jnp.arange(4)
-        while options.shuffle_actions and (inverse == jnp.arange(4)).any():
-            keys[0], key = jax.random.split(keys[0])
-            inverse = jax.random.permutation(key, 4)
+        train_key, maze_key, map_key = jax.random.split(jax.random.key(seed), 3)
         untrained = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(seed))
-        planner = train(untrained, options, seed, inverse, out, keys[1])
+        planner = train(untrained, stages, seed, out, train_key, settings)
         training.save(out / "planner", planner)
         name = "MaxPlusVIN, actions shuffled" if options.shuffle_actions else "MaxPlusVIN"
 
-        def report(planner, name, task, size, tasks, batch_size, seed=seed, inverse=inverse):
+        def report(planner, name, task, size, tasks, batch_size, seed=seed):
             clock = time.perf_counter()
             graphdef, state = nnx.split(planner)
             shares = measure(
@@ -125,7 +95,7 @@ def main():
             print(f"{name:28} {task:>16} {size:>7}  {text}", flush=True)
 
         for size, (count, batch_size) in evaluations.items():
-            seeds = jax.random.split(jax.random.fold_in(keys[2], size), count)
+            seeds = jax.random.split(jax.random.fold_in(maze_key, size), count)
             tasks = jax.jit(jax.vmap(lambda key, size=size: envs.maze(key, size)))(seeds)
             if size == 15:
                 report(untrained, "untrained", "maze", size, tasks, batch_size)
@@ -133,9 +103,9 @@ def main():
             if seed == options.seed and size <= 27:
                 narrow = tasks.free.sum((1, 2)).argmin()
                 draw(planner, tasks, narrow, inverse, options.out / f"maze_{size}.png")
-        for path in options.map:
-            tasks = real_map_tasks(path, options.goals, keys[3])
-            label, size = pathlib.Path(path).stem, "x".join(map(str, tasks.free.shape[1:]))
+        for label, free in real_maps.items():
+            tasks = tasks_on(free, options.goals, map_key)
+            size = "x".join(map(str, free.shape))
             report(planner, name, label, size, tasks, 1)
             if seed == options.seed:
                 draw(planner, tasks, 0, inverse, options.out / f"{label}.png")

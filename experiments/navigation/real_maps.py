@@ -6,14 +6,21 @@ import jax.numpy as jnp
 from jplan import envs, mdp, viz
 
 
-def real_map_tasks(path, goals, key):
-    """The largest connected part of a real map, with random goals."""
+def load_real_map(path):
+    """The largest connected part of a real map."""
     if path == "elevation":
         elevation, cell_size = envs.load_jacksboro_elevation()
         free = envs.free_from_elevation(elevation, cell_size=cell_size, max_slope=20.0)
     else:
         free = envs.load_map(path)
     free = envs.largest_component(jnp.asarray(free))
+    if int(free.sum()) < 2:
+        raise SystemExit(f"{path}: no two connected free cells, so there is nothing to plan.")
+    return free
+
+
+def tasks_on(free, goals, key):
+    """The same map with random goals."""
     goal = jax.vmap(lambda key: envs.random_free_cell(key, free))(jax.random.split(key, goals))
     return envs.GridTask(free=jnp.broadcast_to(free, (goals, *free.shape)), goal=goal)
 

@@ -76,6 +76,7 @@ def main():
                 num_steps=options.steps,
                 checkpoint_every=100,
                 directory=options.out / f"{name}_{seed}",
+                settings={"steps": options.steps},
                 label=f"{name}, seed {seed}",
             )
             rows += [{"adjoint": name, "seed": seed, **row} for row in log]

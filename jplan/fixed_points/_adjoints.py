@@ -10,7 +10,8 @@ from flax import struct
 
 from jplan._typing import FixedPointFn, Params, PyTree
 from jplan.fixed_points._anderson import Anderson
-from jplan.fixed_points._implicit import Backward, attach, attach_tangent
+from jplan.fixed_points._checks import check_solver
+from jplan.fixed_points._implicit import BACKWARD_KINDS, Backward, attach, attach_tangent
 from jplan.fixed_points._iterate import Solver, picard_tail, solve, step_budget, unroll
 from jplan.fixed_points._solution import Solution, Status
 
@@ -177,6 +178,9 @@ class Implicit(AbstractAdjoint):
         history: bool,
     ) -> Solution:
         """See `AbstractAdjoint.run`."""
+        check_solver(self.backward, BACKWARD_KINDS, "backward")
+        if self.mode not in ("reverse", "forward"):
+            raise ValueError(f"mode is {self.mode!r}, expected 'reverse' or 'forward'.")
         solution = solve(f, params, z0, solver=solver, num_steps=num_steps, history=history)
         if self.mode == "forward":
             value = attach_tangent(f, params, solution.value, self.backward)
@@ -218,6 +222,7 @@ class Safeguarded(AbstractAdjoint):
         history: bool,
     ) -> Solution:
         """See `AbstractAdjoint.run`."""
+        check_solver(self.backward, BACKWARD_KINDS, "backward")
         steps, budget, start = _solve_head(
             f, params, z0, self.steps, solver=solver, num_steps=num_steps, history=history
         )

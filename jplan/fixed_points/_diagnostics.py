@@ -69,7 +69,7 @@ def spectral_radius(
 
     Below 1 the Picard iteration and the Neumann series converge, above 1 they do not. The estimate
     is the geometric mean growth over the second half of the steps, so a pair of complex
-    eigenvalues does not make it oscillate; a nilpotent Jacobian gives 0.
+    eigenvalues does not make it oscillate; a nilpotent Jacobian gives 0, one with NaN gives NaN.
 
     Args:
       f: ``f(params, z) -> z``.
@@ -98,16 +98,18 @@ def spectral_radius(
     _, pullback = jax.vjp(functools.partial(f, params), z)
 
     def body(vector: PyTree, _: None) -> tuple[PyTree, Array]:
-        image = pullback(vector)[0]
-        norm = jnp.sqrt(_squared_norm(image))
-        safe = jnp.where(norm > 0, norm, 1)
-        return jax.tree.map(lambda leaf: leaf / safe.astype(leaf.dtype), image), norm
+        flat, unravel = ravel_pytree(pullback(vector)[0])
+        # The largest entry first, so that the norm of a huge vector does not overflow.
+        largest = jnp.max(jnp.abs(flat), initial=0)
+        flat = flat / jnp.where(largest > 0, largest, 1)
+        norm = jnp.linalg.norm(flat)
+        return unravel(flat / jnp.where(norm == 0, 1, norm)), norm * largest
 
     start = _normal_like(key, z)
     _, growth = jax.lax.scan(body, start, None, length=num_steps)
     half = growth[num_steps // 2 :]
-    dead = jnp.any(growth == 0)
-    return jnp.where(dead, 0, jnp.exp(jnp.mean(jnp.log(jnp.where(half > 0, half, 1)))))
+    mean = jnp.exp(jnp.mean(jnp.log(jnp.where(half == 0, 1, half))))
+    return jnp.where(jnp.any(growth == 0), 0, mean)
 
 
 @struct.dataclass

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jplan._typing import Array, FixedPointFn, Params, PyTree
 from jplan.fixed_points._anderson import Anderson
 from jplan.fixed_points._broyden import Broyden
-from jplan.fixed_points._checks import check_map
+from jplan.fixed_points._checks import check_map, check_solver
 from jplan.fixed_points._iterate import solve
 from jplan.fixed_points._linear import GMRES
 from jplan.fixed_points._picard import Picard
@@ -20,6 +20,8 @@ from jplan.fixed_points._solution import Solution, Status
 
 Backward: TypeAlias = Picard | Anderson | Broyden | GMRES
 """What solves the linear system of a backward pass."""
+
+BACKWARD_KINDS = (Picard, Anderson, Broyden, GMRES)
 
 
 def solve_linear(
@@ -197,6 +199,7 @@ def implicit_at(
       Bai, Kolter and Koltun, Deep equilibrium models, 2019, theorem 1.
       Krantz and Parks, The implicit function theorem, 2012.
     """
+    check_solver(backward, BACKWARD_KINDS, "backward")
     check_map(f, params, z_star)
     z_star = jax.lax.stop_gradient(z_star)
     return attach(f, False, params, z_star, backward, jnp.ones((), bool))
@@ -237,7 +240,8 @@ def fixed_point_vjp(
       >>> fixed_point_vjp(halve, jnp.ones(2), 2 * jnp.ones(2), jnp.ones(2)).value.round(2)
       Array([2., 2.], dtype=float32)
     """
-    check_map(f, params, z)
+    check_solver(backward, BACKWARD_KINDS, "backward")
+    check_map(f, params, z, explicit=False)
     solution = solve_adjoint(f, params, z, cotangent, backward=backward)
     _, pullback = jax.vjp(lambda params: f(params, z), params)
     return dataclasses.replace(solution, value=pullback(solution.value)[0])

@@ -26,7 +26,7 @@ def select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
 def step_budget(solver: Solver, num_steps: Any) -> Array:
     """Traced budget: ``num_steps``, at most ``solver.max_steps``."""
     budget = solver.max_steps if num_steps is None else jnp.minimum(num_steps, solver.max_steps)
-    return jnp.asarray(budget, jnp.int32)
+    return jnp.maximum(jnp.asarray(budget, jnp.int32), 0)
 
 
 def final_status(converged: Array, first: Array, last: Array) -> Array:
@@ -48,9 +48,10 @@ def solve(
 ) -> Solution:
     """Solve in a ``while_loop``, without gradients.
 
-    One evaluation of ``f`` a step. Two non-finite residuals in a row end the solve: one may be an
-    extrapolation that the solver takes back. Returns the iterate of least residual; with
-    ``keep_best=False`` a solve that did not converge returns its last finite iterate instead.
+    One evaluation of ``f`` a step. Two residuals in a row that are NaN end the solve: one may be an
+    extrapolation that the solver takes back. Returns the iterate of least residual, and NaN if the
+    very first step fails; with ``keep_best=False`` a solve that did not converge returns its last
+    iterate that is a number.
     """
     params, z0, solver = jax.lax.stop_gradient((params, z0, solver))
     tolerance = resolve_tolerance(solver, z0)
@@ -61,7 +62,7 @@ def solve(
 
     def body(carry: tuple) -> tuple:
         z, memory, step, best, residual, first, _, log, failures = carry
-        gap, fz = measure_step(z, f(params, z), tolerance)
+        gap, fz = measure_step(z, f(params, z), tolerance, step)
         failures = jnp.where(jnp.isnan(gap.weighted), failures + 1, 0)
         better = gap.weighted <= residual
         best = select(better, z, best)
@@ -81,6 +82,7 @@ def solve(
     z, _, step, best, residual, first, last, log, _ = jax.lax.while_loop(unfinished, body, start)
     converged = residual <= tolerance.limit
     value = best if keep_best else select(converged | ~_all_numbers(z), best, z)
+    value = jax.tree.map(lambda leaf: jnp.where(jnp.isnan(first), jnp.nan, leaf), value)
     return Solution(
         value=value,
         residual=residual,
@@ -110,7 +112,7 @@ def unroll(
 
     def body(carry: tuple, step: Array) -> tuple[tuple, Array]:
         z, memory, done, count, first, last = carry
-        gap, fz = measure_step(z, f(params, z), tolerance)
+        gap, fz = measure_step(z, f(params, z), tolerance, step)
         active = ~done & (step < budget)
         converged = active & (gap.weighted <= tolerance.limit)
         new_z, new_memory = solver.step(z, fz, memory)
@@ -157,23 +159,29 @@ def picard_tail(
 ) -> Solution:
     """Take ``steps`` more plain, differentiated steps from a solution."""
     tolerance = resolve_tolerance(solver, solution.value)
+    taken = solution.num_steps
 
-    def body(z: PyTree, step: Array) -> tuple[PyTree, Array]:
-        gap, fz = measure_step(z, f(params, z), tolerance)
-        return select(step < budget, fz, z), gap.weighted
+    def body(z: PyTree, step: Array) -> tuple[PyTree, Gap]:
+        gap, fz = measure_step(z, f(params, z), tolerance, taken + step)
+        return select(step < budget, fz, z), gap
 
-    z, log = jax.lax.scan(body, solution.value, jnp.arange(steps, dtype=jnp.int32))
+    z, gaps = jax.lax.scan(body, solution.value, jnp.arange(steps, dtype=jnp.int32))
     count = jnp.minimum(steps, budget)
-    residual = log[count - 1]
-    spent = jnp.where(
-        _all_numbers(z), jnp.maximum(solution.status, Status.MAX_STEPS), Status.DIVERGED
-    )
+    first = jax.tree.map(lambda log: log[0], gaps)
+    last = jax.tree.map(lambda log: log[count - 1], gaps)
+    status = final_status(last.weighted <= tolerance.limit, first.absolute, last.absolute)
+    history = solution.history
+    if history is not None:
+        padded = jnp.concatenate([history, jnp.full(steps, jnp.nan, history.dtype)])
+        log = jnp.where(jnp.arange(steps) < budget, gaps.weighted, jnp.nan)
+        history = jax.lax.dynamic_update_slice(padded, log, (taken,))[: history.size]
     return dataclasses.replace(
         solution,
         value=z,
-        residual=residual,
-        num_steps=solution.num_steps + count,
-        status=jnp.where(residual <= tolerance.limit, Status.CONVERGED, spent).astype(jnp.int32),
+        residual=last.weighted,
+        num_steps=taken + count,
+        status=jnp.where(status == Status.CONVERGED, status, jnp.maximum(status, solution.status)),
+        history=history,
     )
 
 

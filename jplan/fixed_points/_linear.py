@@ -39,9 +39,10 @@ class GMRES:
 
     def solve(self, apply_fn: Callable[[PyTree], PyTree], right: PyTree) -> Solution:
         """Solve ``u = apply_fn(u) + right``; the residual is relative to ``right``."""
-        b, unravel = ravel_pytree(right)
-        flat = lambda v: v - ravel_pytree(apply_fn(unravel(v)))[0]
-        tol = jnp.finfo(b.dtype).eps ** 0.75 if self.tol is None else self.tol
+        narrow, unravel = ravel_pytree(right)
+        tol = jnp.finfo(narrow.dtype).eps ** 0.75 if self.tol is None else self.tol
+        b = narrow.astype(jnp.promote_types(narrow.dtype, jnp.float32))
+        flat = lambda v: v - ravel_pytree(apply_fn(unravel(v.astype(narrow.dtype))))[0]
         size = min(self.restart, self.max_steps)
         scale = jnp.linalg.norm(b)
         unit = jnp.where(scale > 0, scale, 1)
@@ -65,7 +66,10 @@ class GMRES:
             jnp.where(error <= tol, Status.CONVERGED, Status.MAX_STEPS),
         )
         return Solution(
-            value=unravel(u), residual=error, num_steps=steps, status=status.astype(jnp.int32)
+            value=unravel(u.astype(narrow.dtype)),
+            residual=error,
+            num_steps=steps,
+            status=status.astype(jnp.int32),
         )
 
 

@@ -43,18 +43,20 @@ class Gap:
     absolute: Array  # [] tells growth, which the relative weight would hide
 
 
-def measure_step(z: PyTree, fz: PyTree, tolerance: Tolerance) -> tuple[Gap, PyTree]:
+def measure_step(z: PyTree, fz: PyTree, tolerance: Tolerance, step: Array) -> tuple[Gap, PyTree]:
     """Measure a step elementwise, and mark overflowed entries of ``fz`` as NaN.
 
     Entries that are equal count as zero even when infinite, so a region that is meant to stay at
-    minus infinity does no harm. An entry that was already large and becomes infinite is an
-    overflow, which would otherwise look like a fixed point.
+    minus infinity does no harm. Infinity may appear in the first step, and spread later where there
+    is some; anywhere else, and from an entry that is already large, it is an overflow, which would
+    otherwise look like a fixed point.
     """
 
     def leaf(z: Array, fz: Array) -> tuple[Array, Array, Array]:
         large = float(jnp.finfo(z.dtype).max) ** 0.25
         finite = jnp.isfinite(z)
-        overflow = finite & (jnp.abs(z) > large) & jnp.isinf(fz)
+        born = (step > 0) & jnp.all(finite)
+        overflow = finite & jnp.isinf(fz) & (born | (jnp.abs(z) > large))
         fz = jnp.where(overflow, jnp.nan, fz)
         size = jnp.abs(jnp.where(finite, z, 0))
         scale = tolerance.weight_absolute + tolerance.weight_relative * size

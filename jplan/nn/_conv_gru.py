@@ -20,6 +20,7 @@ class ConvGRUCell(nnx.Module):
       channels: channels of the input map.
       hidden: channels of the state.
       kernel_size: odd.
+      forward_mode: static; see `loop_convolution`.
       rngs: for the initial kernels.
 
     Example:
@@ -35,7 +36,15 @@ class ConvGRUCell(nnx.Module):
       Lee et al., Gated path planning networks, 2018.
     """
 
-    def __init__(self, channels: int, hidden: int, *, kernel_size: int, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        *,
+        kernel_size: int,
+        forward_mode: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(
                 f"kernel_size is {kernel_size}, expected an odd number; an even kernel has no "
@@ -44,6 +53,7 @@ class ConvGRUCell(nnx.Module):
         size = (kernel_size, kernel_size)
         initial = nnx.initializers.lecun_normal()
         self.hidden = hidden
+        self.forward_mode = forward_mode
         self.input_kernel = nnx.Param(initial(rngs.params(), (*size, channels, 3 * hidden)))
         self.bias = nnx.Param(jnp.zeros(3 * hidden))
         self.gate_kernel = nnx.Param(initial(rngs.params(), (*size, hidden, 2 * hidden)))
@@ -51,18 +61,21 @@ class ConvGRUCell(nnx.Module):
 
     def prepare(self, inputs: Array) -> Array:
         """The input's share of the gates, [H, W, C] -> [H, W, 3 * hidden]."""
-        return loop_convolution(inputs, self.input_kernel[...]) + self.bias[...][None, None]
+        return self._convolve(inputs, self.input_kernel) + self.bias[...][None, None]
 
     def start(self, inputs: Array) -> Array:
         """Initial state, [H, W, hidden]; zero."""
         return jnp.zeros((*inputs.shape[:2], self.hidden), inputs.dtype)
 
+    def _convolve(self, x: Array, kernel: nnx.Param) -> Array:
+        return loop_convolution(x, kernel[...], forward_mode=self.forward_mode)
+
     def __call__(self, z: Array, inputs: Array) -> Array:
         """One step, [H, W, hidden] -> [H, W, hidden]."""
-        gates = loop_convolution(z, self.gate_kernel[...])
+        gates = self._convolve(z, self.gate_kernel)
         update, reset, candidate = jnp.split(inputs, 3, axis=-1)
         from_update, from_reset = jnp.split(gates, 2, axis=-1)
         update = jax.nn.sigmoid(update + from_update)
         reset = jax.nn.sigmoid(reset + from_reset)
-        candidate = jnp.tanh(candidate + loop_convolution(reset * z, self.candidate_kernel[...]))
+        candidate = jnp.tanh(candidate + self._convolve(reset * z, self.candidate_kernel))
         return (1 - update) * z + update * candidate

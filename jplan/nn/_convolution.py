@@ -25,7 +25,7 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
         mode and has jvp and Hessians.
 
     Returns:
-      [H, W, O].
+      [H, W, O], in the wider of the two dtypes.
 
     Raises:
       ValueError: if the channels disagree or the kernel is not square and odd.
@@ -50,6 +50,8 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
             f"x has shape {list(x.shape)}, expected [H, W, {kernel.shape[2]}] to suit the kernel "
             f"{list(kernel.shape)}; use vmap for a batch."
         )
+    dtype = jnp.result_type(x, kernel)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
     return _by_products(x, kernel) if forward_mode else _convolve(x, kernel)
 
 

@@ -38,6 +38,7 @@ class MoveCostMapper(nnx.Module):
       actions: number of actions A.
       hidden: width of each of the two networks.
       kernel_size: odd.
+      forward_mode: static; see `loop_convolution`.
       rngs: for the initial parameters.
 
     Example:
@@ -47,11 +48,19 @@ class MoveCostMapper(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, actions: int, *, hidden: int, kernel_size: int, rngs: nnx.Rngs
+        self,
+        channels: int,
+        actions: int,
+        *,
+        hidden: int,
+        kernel_size: int,
+        forward_mode: bool = False,
+        rngs: nnx.Rngs,
     ) -> None:
         normal = jax.random.normal
         shape = (kernel_size, kernel_size, channels, hidden)
         kernel = lambda: normal(rngs.params(), shape) / kernel_size
+        self.forward_mode = forward_mode
         self.gate_kernel = nnx.Param(kernel())
         self.gate_bias = nnx.Param(jnp.zeros(hidden))
         self.gate_out = nnx.Param(normal(rngs.params(), (hidden, actions)) / hidden**0.5)
@@ -66,7 +75,8 @@ class MoveCostMapper(nnx.Module):
         """Costs of one map, [H, W, C] -> `MoveCosts`."""
 
         def network(kernel: Array, bias: Array, out: Array, out_bias: Array) -> Array:
-            hidden = jax.nn.relu(loop_convolution(inputs, kernel) + bias[None, None])
+            field = loop_convolution(inputs, kernel, forward_mode=self.forward_mode)
+            hidden = jax.nn.relu(field + bias[None, None])
             return jnp.moveaxis(hidden @ out + out_bias[None, None], -1, 0)
 
         gate = network(
@@ -205,7 +215,7 @@ class MaxPlusReadout(nnx.Module):
     def __call__(self, q: Array) -> Array:
         """Logits of one map, [A, H, W] -> [H, W, A]."""
         best = q.max(0)
-        reached = best > FLOOR / 2
+        lost = best <= FLOOR / 2  # and not "> FLOOR / 2", so that NaN stays NaN
         advantage = jnp.exp(self.log_beta[...]) * (q - jax.lax.stop_gradient(best)[None])
-        logits = jnp.maximum(jnp.where(reached[None], advantage, 0), -20.0)
+        logits = jnp.maximum(jnp.where(lost[None], 0, advantage), -20.0)
         return jnp.moveaxis(logits, 0, -1)

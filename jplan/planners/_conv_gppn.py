@@ -34,6 +34,8 @@ class ConvGPPN(AbstractMapPlanner):
       adjoint: how the iteration is differentiated. The cell need not be a contraction, so plain
         ``Implicit`` may collapse in training.
       solver: None is Picard with ``max_steps``.
+      forward_mode: static; use convolutions that have jvp and Hessians, see
+        `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
 
     Example:
@@ -58,16 +60,22 @@ class ConvGPPN(AbstractMapPlanner):
         max_steps: int = 30,
         adjoint: AbstractAdjoint | None = None,
         solver: Solver | None = None,
+        forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        if actions < 1:
+            raise ValueError(f"actions is {actions}, expected at least 1.")
         self.actions = actions
         self.channels = channels
         self.hidden = hidden
         self.kernel_size = kernel_size
+        self.forward_mode = forward_mode
         self.max_steps = max_steps
         self.adjoint = nnx.static(Safeguarded(steps=15) if adjoint is None else adjoint)
         self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
-        self.cell = ConvGRUCell(channels, hidden, kernel_size=kernel_size, rngs=rngs)
+        self.cell = ConvGRUCell(
+            channels, hidden, kernel_size=kernel_size, forward_mode=forward_mode, rngs=rngs
+        )
         self.readout = nnx.Linear(hidden, actions, rngs=rngs)
 
     def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:

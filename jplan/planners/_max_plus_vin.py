@@ -34,8 +34,12 @@ class MaxPlusVIN(AbstractMapPlanner):
       hidden: width of the cost networks.
       kernel_size: odd; how far an action may lead and the mapper sees.
       max_steps: budget of the iteration; None is the number of cells, which is never too few.
-      adjoint: how the iteration is differentiated.
+      adjoint: how the iteration is differentiated. The default is ``Truncated(20)``: at a shortest
+        path solution an implicit gradient needs as many backward steps as the longest path has,
+        and differs little, since training stops the iteration early anyway.
       hard: the stage.
+      forward_mode: static; use convolutions that have jvp and Hessians, see
+        `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
 
     Attributes:
@@ -65,18 +69,27 @@ class MaxPlusVIN(AbstractMapPlanner):
         max_steps: int | None = None,
         adjoint: AbstractAdjoint | None = None,
         hard: bool = False,
+        forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        if actions < 1:
+            raise ValueError(f"actions is {actions}, expected at least 1.")
         self.actions = actions
         self.channels = channels
         self.hidden = hidden
         self.kernel_size = kernel_size
+        self.forward_mode = forward_mode
         self.max_steps = max_steps
         self.adjoint = nnx.static(Truncated(20) if adjoint is None else adjoint)
         self.hard = hard
         self.cell = MaxPlusCell(actions, kernel_size=kernel_size, hard=hard, rngs=rngs)
         self.mapper = MoveCostMapper(
-            channels, actions, hidden=hidden, kernel_size=kernel_size, rngs=rngs
+            channels,
+            actions,
+            hidden=hidden,
+            kernel_size=kernel_size,
+            forward_mode=forward_mode,
+            rngs=rngs,
         )
         self.readout = MaxPlusReadout()
 
@@ -87,9 +100,9 @@ class MaxPlusVIN(AbstractMapPlanner):
           >>> MaxPlusVIN(4, 2, rngs=nnx.Rngs(0)).hardened().hard
           True
         """
-        options: dict[str, Any] = {**self.configuration(), "hard": True}
-        graphdef, _ = nnx.split(nnx.eval_shape(lambda: MaxPlusVIN(**options, rngs=nnx.Rngs(0))))
-        return nnx.merge(graphdef, nnx.state(self))
+        copy = nnx.merge(*nnx.split(self))
+        copy.hard = copy.cell.hard = True
+        return copy
 
     def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:
         """See `AbstractMapPlanner.solve`; the value is minus the cost-to-go, -inf out of reach."""
@@ -108,6 +121,6 @@ class MaxPlusVIN(AbstractMapPlanner):
         )
         q = jax.vmap(self.cell.action_values)(solution.value, inputs)
         logits = jax.vmap(self.readout)(q)
-        value = jnp.where(solution.value > FLOOR / 2, solution.value, -jnp.inf)
+        value = jnp.where(solution.value <= FLOOR / 2, -jnp.inf, solution.value)
         out = PlannerOutput(logits=logits, value=value, solution=solution)
         return restore_batch(out, maps)

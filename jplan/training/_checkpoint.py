@@ -1,14 +1,17 @@
 """Checkpoints; the one file that imports Orbax.
 
-A checkpoint is a directory that Orbax writes under a temporary name and renames when it is whole,
-so a kill at any moment leaves the previous one as the newest.
+A checkpoint is a directory that is written under a temporary name and renamed when it is whole, so
+a kill at any moment leaves the previous one.
 """
 
 import dataclasses
+import json
 import pathlib
+import shutil
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 import jplan.fixed_points
@@ -25,7 +28,8 @@ def save(path: str | pathlib.Path, planner: AbstractMapPlanner) -> None:
       planner: any of `jplan.planners`.
 
     Raises:
-      ValueError: if the planner is not one of `jplan.planners`.
+      ValueError: if the planner is not one of `jplan.planners` or has a part that its constructor
+        does not make, or if the path holds anything but a checkpoint.
 
     Example:
       >>> import tempfile
@@ -44,16 +48,37 @@ def save(path: str | pathlib.Path, planner: AbstractMapPlanner) -> None:
             "your own modules with jplan.training.CheckpointFolder."
         )
     configuration = {key: _encode(value) for key, value in planner.configuration().items()}
-    _, state = nnx.split(planner)
+    header = json.loads(json.dumps({"type": name, "configuration": configuration}))
+    graphdef, state = nnx.split(planner)
+    if nnx.split(_build(header))[0] != graphdef:
+        raise ValueError(
+            f"got a {name} with a part or an attribute that was changed after construction, which "
+            "a checkpoint could not rebuild; save its state with jplan.training.CheckpointFolder."
+        )
+    path = pathlib.Path(path).absolute()
+    if path.exists() and not (path / "_CHECKPOINT_METADATA").exists():
+        raise ValueError(f"{path} exists and is no checkpoint, expected a name that is free.")
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         checkpointer.save(
-            pathlib.Path(path).absolute(),
+            partial,
             args=ocp.args.Composite(
-                planner=ocp.args.JsonSave({"type": name, "configuration": configuration}),
+                planner=ocp.args.JsonSave(header),
                 params=ocp.args.StandardSave(nnx.to_pure_dict(state)),
             ),
-            force=True,
         )
+    old = _old(path)
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(path: pathlib.Path) -> pathlib.Path:
+    """Where the previous checkpoint is while a new one takes its place."""
+    return path.with_name(f"{path.name}.old")
 
 
 def load(path: str | pathlib.Path) -> AbstractMapPlanner:
@@ -74,6 +99,8 @@ def load(path: str | pathlib.Path) -> AbstractMapPlanner:
     import orbax.checkpoint as ocp
 
     path = pathlib.Path(path).absolute()
+    if not path.exists() and _old(path).is_dir():
+        path = _old(path)
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is not a directory, expected one that save wrote.")
     try:
@@ -177,7 +204,7 @@ def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, "fields": fields}
-    if isinstance(value, jax.Array):
+    if isinstance(value, (jax.Array, np.generic)):
         return value.item()
     return value
 

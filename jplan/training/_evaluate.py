@@ -28,7 +28,7 @@ def evaluate(
     their number.
 
     Args:
-      planner: maps [B, H, W, 2] -> logits [B, H, W, A].
+      planner: maps [B, H, W, 2] -> logits [B, H, W, A]; a cell with a NaN logit has no action.
       tasks: `GridTask` with a leading axis N.
       key: consumed; draws the single starts.
       moves: static, 4 or 8; the planner's A.
@@ -70,7 +70,8 @@ def evaluate(
                 f"the planner returns {logits.shape[-1]} logits a cell, expected {moves}, one for "
                 "each move; set moves or build the planner with that many actions."
             )
-        return jax.vmap(lambda *planned: measure(planned))(task, logits.argmax(-1), keys)
+        actions = jnp.where(jnp.isnan(logits).any(-1), -1, logits.argmax(-1))
+        return jax.vmap(lambda *planned: measure(planned))(task, actions, keys)
 
     count = tasks.free.shape[0]
     keys = jax.random.split(key, count)

@@ -1,9 +1,11 @@
 """The training loop: progress, metrics, checkpoints, resumption."""
 
 import csv
+import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from jplan._typing import Array
 from jplan.training._checkpoint import CheckpointFolder
@@ -17,6 +19,7 @@ def fit(
     *,
     num_steps: int,
     directory: str | pathlib.Path | None = None,
+    settings: Mapping[str, Any] | None = None,
     checkpoint_every: int = 200,
     label: str = "training",
     progress: bool = True,
@@ -33,6 +36,8 @@ def fit(
       num_steps: the step at which to end.
       directory: where to keep ``training.csv`` and checkpoints; None keeps nothing. If it holds
         checkpoints the newest one replaces ``state``.
+      settings: what makes this run what it is, as JSON has it; kept in the directory, and a
+        directory with other settings is refused instead of resumed.
       checkpoint_every: steps between checkpoints; there is always one at the end.
       label: shown beside the progress bar.
       progress: whether to show the bar.
@@ -42,7 +47,8 @@ def fit(
       metrics, those before a resumption included.
 
     Raises:
-      ValueError: if ``advance_fn`` steps over ``num_steps``, or a checkpoint is damaged.
+      ValueError: if ``advance_fn`` steps over ``num_steps``, the directory belongs to a run with
+        other settings or to a longer one, or one of its files is damaged.
 
     Example:
       >>> import functools
@@ -66,12 +72,20 @@ def fit(
       [2, 4]
     """
     folder = None if directory is None else pathlib.Path(directory)
-    checkpoints = None if folder is None else CheckpointFolder(folder / "checkpoints")
+    checkpoints: CheckpointFolder | None = None
     rows: list[dict[str, float]] = []
-    if checkpoints is not None and checkpoints.latest_step() is not None:
-        state = checkpoints.restore(state)
-        rows = [row for row in _read_rows(folder) if row["step"] <= int(state.step)]
+    if folder is not None:
+        _claim(folder, dict(settings or {}))
+        checkpoints = CheckpointFolder(folder / "checkpoints")
+        if checkpoints.latest_step() is not None:
+            state = checkpoints.restore(state)
+            rows = [row for row in _read_rows(folder) if row["step"] <= int(state.step)]
     first = step = saved = int(state.step)
+    if first > num_steps:
+        raise ValueError(
+            f"the run begins at step {first}, expected at most {num_steps}; raise num_steps or "
+            "give a new directory."
+        )
     spent = rows[-1]["seconds"] if rows else 0.0
     begin = time.perf_counter()
     with ProgressBar(label, num_steps, start=first, enabled=progress) as bar:
@@ -87,7 +101,8 @@ def fit(
             numbers = {name: float(value) for name, value in metrics.items()}
             rows.append({"step": step, "seconds": round(spent + seconds, 3), **numbers})
             bar.update(step, rate=(step - first) / seconds, metrics=numbers)
-            if checkpoints is not None and (step - saved >= checkpoint_every or step == num_steps):
+            due = step - saved >= checkpoint_every or step == num_steps
+            if folder is not None and checkpoints is not None and due:
                 # Rows first: a kill in between leaves rows that the next start cuts off.
                 _write_rows(folder, rows)
                 checkpoints.save(step, state)
@@ -95,17 +110,37 @@ def fit(
     return state, rows
 
 
-def _read_rows(folder: pathlib.Path | None) -> list[dict[str, float]]:
-    assert folder is not None
-    with open(folder / "training.csv", newline="") as file:
-        return [
-            {name: int(value) if name == "step" else float(value) for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
+def _claim(folder: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a new run, or refuse the directory of a different one."""
+    file, text = folder / "settings.json", json.dumps(settings, indent=1, sort_keys=True)
+    if file.exists() and file.read_text() != text:
+        raise ValueError(
+            f"{folder} holds a run with other settings:\n{file.read_text()}\nexpected\n{text}\n"
+            "Give another directory, or delete this one to start afresh."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
-def _write_rows(folder: pathlib.Path | None, rows: list[dict[str, float]]) -> None:
-    assert folder is not None
+def _read_rows(folder: pathlib.Path) -> list[dict[str, float]]:
+    path = folder / "training.csv"
+    try:
+        with open(path, newline="") as file:
+            return [
+                {
+                    name: int(value) if name == "step" else float(value)
+                    for name, value in row.items()
+                }
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); it is damaged. Restore it, or delete {folder} to "
+            "start afresh."
+        ) from error
+
+
+def _write_rows(folder: pathlib.Path, rows: list[dict[str, float]]) -> None:
     partial = folder / "training.csv.partial"
     with open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))

@@ -20,6 +20,12 @@ def test_spectral_radius_of_real_complex_and_nilpotent_jacobians(key, x64):
         np.testing.assert_allclose(estimate, radius, rtol=2e-2, atol=1e-12)
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(np.nan, np.nan), (np.inf, np.nan), (1e25, 1e25)])
+def test_spectral_radius_of_a_broken_or_huge_map(scale, expected, key):
+    estimate = spectral_radius(lambda p, z: p * z, scale, jnp.ones(40), key)
+    np.testing.assert_allclose(estimate, expected, rtol=1e-4)
+
+
 def test_jacobian_penalty_is_an_unbiased_frobenius_norm(x64):
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4)))
     first, second = jax.random.split(jax.random.key(1), (2, 20_000))

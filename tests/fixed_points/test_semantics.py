@@ -190,6 +190,7 @@ def test_nan_input_ends_at_once_with_a_status(solver, adjoint):
         affine, affine_params(0.5, np.nan), jnp.zeros(2), solver=solver, adjoint=adjoint
     )
     assert solution.status == jp.Status.DIVERGED
+    assert bool(jnp.isnan(solution.value).all())
     if isinstance(adjoint, jp.Implicit):
         assert solution.num_steps <= 3
     with pytest.raises(jp.fixed_points.FixedPointError, match=r"1 of 1 solves.*NaN"):
@@ -208,7 +209,9 @@ def test_nan_is_seen_in_arrays_of_any_size(shape, everywhere):
     assert bool(jnp.isnan(slope).any())
 
 
-@pytest.mark.parametrize("growth", [lambda p, z: 2 * z + p, lambda p, z: z * z + p])
+@pytest.mark.parametrize(
+    "growth", [lambda p, z: 2 * z + p, lambda p, z: z * z + p, lambda p, z: jnp.exp(p * z)]
+)
 def test_overflow_is_not_mistaken_for_a_fixed_point(growth):
     solver = jp.Picard(max_steps=1000)
     solution = jp.fixed_point(growth, 3.0, jnp.ones(2), solver=solver)
@@ -296,8 +299,20 @@ BAD = [
     (affine, jnp.zeros(2, int), {}, "floating point"),
     (lambda p, z: z[:1], jnp.zeros(2), {}, r"float32\[1\], expected float32\[2\]"),
     (lambda p, z: (z, z), jnp.zeros(2), {}, "structure"),
-    (affine, jnp.zeros(2), {"solver": jp.Picard(max_steps=0)}, "max_steps is 0"),
+    (affine, jnp.zeros(2), {"solver": jp.Picard(max_steps=0)}, "max_steps of solver is 0"),
     (affine, jnp.zeros(2), {"adjoint": jp.Truncated(0)}, "at least 1 differentiated step"),
+    (affine, jnp.zeros(2), {"adjoint": jp.Implicit(mode="foward")}, "'reverse' or 'forward'"),
+    (affine, jnp.zeros(2), {"adjoint": jp.Implicit}, "expected an instance"),
+    (affine, jnp.zeros(2), {"solver": jp.Picard}, "the class Picard"),
+    (affine, jnp.zeros(2), {"solver": jp.GMRES()}, "Picard or Anderson or Broyden"),
+    (affine, jnp.zeros(2), {"solver": jp.Anderson(memory=0)}, "memory of solver is 0"),
+    (affine, jnp.zeros(2), {"solver": jp.Picard(tol=-1.0)}, "tol of solver is -1.0"),
+    (
+        affine,
+        jnp.zeros(2),
+        {"adjoint": jp.Implicit(backward=jp.Picard(max_steps=0))},
+        "max_steps of backward is 0",
+    ),
 ]
 
 
@@ -307,13 +322,61 @@ def test_typical_mistakes_get_advice(f, z0, options, message):
         jp.fixed_point(f, affine_params(0.5), z0, **options)
 
 
-def test_closing_over_a_traced_value_gets_advice():
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+def test_closing_over_a_traced_value_gets_advice(mode):
     def loss(p, adjoint):
-        return jp.fixed_point(lambda _, z: 0.5 * z + p, None, 0.0, adjoint=adjoint).value
+        inner = lambda z: 0.5 * z + p  # hidden one closure deeper
+        return jp.fixed_point(lambda _, z: inner(z), None, 0.0, adjoint=adjoint).value
 
     with pytest.raises(ValueError, match="closes over a traced value"):
-        jax.grad(loss)(1.0, jp.Implicit())
+        jax.grad(loss)(1.0, jp.Implicit(mode=mode))
+    with pytest.raises(ValueError, match="closes over a traced value"):
+        jax.grad(lambda p: jp.implicit_at(lambda _, z: 0.5 * z + p, None, 2 * p))(1.0)
     assert jax.grad(loss)(1.0, jp.Unroll()) == pytest.approx(2.0, rel=1e-4)
+
+
+def test_params_that_are_no_arrays_get_advice():
+    with pytest.raises(ValueError, match=r"params\['name'\] is a str"):
+        jp.fixed_point(lambda p, z: z, {"name": "cell"}, 0.0)
+
+
+@pytest.mark.parametrize("adjoint", [jp.Truncated(5), jp.Truncated(50), jp.OneStep()])
+def test_a_differentiated_tail_is_part_of_status_and_history(adjoint):
+    solver = jp.Picard(max_steps=12)
+    grow, shrink = (
+        jp.fixed_point(
+            affine, affine_params(gain), 0.0, solver=solver, adjoint=adjoint, history=True
+        )
+        for gain in (2.0, 0.01)
+    )
+    assert grow.status == jp.Status.DIVERGED
+    assert grow.num_steps == 12
+    np.testing.assert_allclose(grow.history[:3], [1, 2 / 2, 4 / 4])
+    assert bool(jnp.all(jnp.isfinite(grow.history)))
+    assert shrink.status == jp.Status.CONVERGED
+    steps = int(shrink.num_steps)
+    assert bool(jnp.all(jnp.isfinite(shrink.history[:steps])))
+    assert bool(jnp.all(jnp.isnan(shrink.history[steps:])))
+
+
+def test_a_negative_budget_is_an_empty_one():
+    solution = jp.fixed_point(affine, affine_params(0.5), 3.0, num_steps=-2)
+    assert solution.num_steps == 0
+    assert solution.value == 3.0
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("backward", [jp.Picard(), jp.Anderson(), jp.Broyden(), jp.GMRES()])
+def test_backward_solves_in_low_precision(backward, dtype):
+    value = lambda bias: jp.fixed_point(
+        affine,
+        {"gain": 0.5, "bias": bias},
+        jnp.zeros(2, dtype),
+        adjoint=jp.Implicit(backward=backward),
+    ).value.sum()
+    gradient = jax.grad(value)(jnp.ones(2, dtype))
+    assert gradient.dtype == dtype
+    np.testing.assert_allclose(gradient.astype(jnp.float32), 2.0, rtol=5e-2)
 
 
 def test_raise_on_failure_inside_jit_gets_advice():

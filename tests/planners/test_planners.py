@@ -87,8 +87,26 @@ def test_nan_in_one_map_is_reported_and_stays_there(make):
     maps = some_maps()
     out = make().solve(maps.at[1, 2, 2, 0].set(jnp.nan))
     assert out.solution.status[1] == jp.Status.DIVERGED
+    assert bool(jnp.isnan(out.logits[1]).any())
     clean = make().solve(maps)
     np.testing.assert_allclose(out.logits[0], clean.logits[0], rtol=1e-4, atol=1e-5)
+
+
+def test_nan_parameters_are_seen(make):
+    graphdef, state = nnx.split(make())
+    broken = nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), state))
+    assert bool(jnp.isnan(broken(some_maps(size=15))).any(axis=(1, 2, 3)).all())
+
+
+def test_forward_mode_and_low_precision(make):
+    planner, maps = make(adjoint=jp.Unroll(), forward_mode=True), some_maps()
+    graphdef, state = nnx.split(planner)
+    value = lambda state: nnx.merge(graphdef, state).solve(maps, num_steps=5).logits.sum()
+    direction = jax.tree.map(jnp.ones_like, state)
+    slope = sum(jnp.vdot(g, jnp.ones_like(g)) for g in jax.tree.leaves(jax.grad(value)(state)))
+    _, tangent = jax.jvp(value, (state,), (direction,))
+    np.testing.assert_allclose(tangent, slope, rtol=1e-3, atol=1e-2)
+    assert bool(jnp.all(jnp.isfinite(planner(maps.astype(jnp.bfloat16)))))
 
 
 def test_one_cell_is_a_map(make):

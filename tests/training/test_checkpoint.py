@@ -55,6 +55,53 @@ def test_a_damaged_planner_is_an_error_that_names_it(tmp_path, damage):
         training.load(path)
 
 
+def test_an_interrupted_save_leaves_the_old_planner(tmp_path, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    path = tmp_path / "planner"
+    training.save(path, planner(1))
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ocp.Checkpointer, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        training.save(path, planner(2))
+    maps = jnp.ones((1, 5, 5, 2))
+    np.testing.assert_array_equal(training.load(path)(maps), planner(1)(maps))
+    path.rename(tmp_path / "planner.old")  # killed between the two renames
+    np.testing.assert_array_equal(training.load(path)(maps), planner(1)(maps))
+
+
+def test_a_directory_that_is_no_checkpoint_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        training.save(tmp_path, planner())
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_planner_that_could_not_be_rebuilt_is_refused(tmp_path):
+    class Other(nnx.Module):
+        def __call__(self, inputs):
+            return inputs
+
+    swapped = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(0))
+    swapped.mapper = Other()
+    changed = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(0))
+    changed.cell.threshold = 6.0
+    for number, odd in enumerate((swapped, changed)):
+        with pytest.raises(ValueError, match="changed after construction"):
+            training.save(tmp_path / str(number), odd)
+    assert changed.hardened().cell.threshold == 6.0
+
+
+def test_numbers_of_numpy_and_jax_are_plain_in_the_file(tmp_path):
+    solver = jp.Picard(tol=np.float32(1e-3), max_steps=7)
+    saved = planners.ConvGPPN(4, 2, hidden=4, solver=solver, rngs=nnx.Rngs(0))
+    training.save(tmp_path / "planner", saved)
+    assert training.load(tmp_path / "planner").solver == saved.solver
+
+
 def test_a_missing_planner_is_not_found(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         training.load(tmp_path / "nowhere")

@@ -112,6 +112,31 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
     assert_same(whole.opt_state, resumed.opt_state)
 
 
+def test_the_directory_of_another_run_is_refused(tmp_path):
+    options = {"num_steps": 4, "directory": tmp_path, "progress": False}
+    training.fit(ADVANCE, start()[1], settings={"learning_rate": 0.1}, **options)
+    with pytest.raises(ValueError, match="other settings"):
+        training.fit(ADVANCE, start()[1], settings={"learning_rate": 0.2}, **options)
+    with pytest.raises(ValueError, match="at most 0"):
+        training.fit(
+            *(ADVANCE, start()[1]),
+            settings={"learning_rate": 0.1},
+            **(options | {"num_steps": 0}),
+        )
+
+
+@pytest.mark.parametrize("damage", ["", "step,loss\n4", None])
+def test_a_damaged_table_is_an_error_that_names_it(tmp_path, damage):
+    run(8, tmp_path)
+    table = tmp_path / "training.csv"
+    table.unlink() if damage is None else table.write_text(damage)
+    if damage == "":
+        assert len(run(12, tmp_path)[1]) == 1
+    else:
+        with pytest.raises(ValueError, match=r"training.csv cannot be read"):
+            run(12, tmp_path)
+
+
 def test_a_budget_that_does_not_fit_gets_advice():
     with pytest.raises(ValueError, match="multiple of the steps of one call"):
         run(10)

@@ -91,3 +91,10 @@ def test_evaluate_of_the_exact_plan_is_perfect():
     result = training.evaluate(oracle, tasks, jax.random.key(0))
     for name in ("success", "optimality", "spl", "single_start_success"):
         np.testing.assert_allclose(getattr(result, name), 1, err_msg=name)
+
+
+def test_a_planner_of_nan_has_no_success():
+    tasks, _ = batch_of(count=3)
+    broken = lambda maps: jnp.full((*maps.shape[:-1], 4), jnp.nan)
+    result = training.evaluate(broken, tasks, jax.random.key(0))
+    np.testing.assert_array_equal(result.success, 0)

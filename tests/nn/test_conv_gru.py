@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy.signal import correlate
+
+from jplan.nn import ConvGRUCell
+
+
+def convolve(x, kernel):
+    return np.stack(
+        [
+            sum(
+                correlate(x[..., c], kernel[..., c, o], "same", "direct")
+                for c in range(x.shape[-1])
+            )
+            for o in range(kernel.shape[-1])
+        ],
+        axis=-1,
+    )
+
+
+@pytest.mark.parametrize("forward_mode", [False, True])
+def test_a_step_equals_the_equations(forward_mode):
+    cell = ConvGRUCell(2, 3, kernel_size=3, forward_mode=forward_mode, rngs=nnx.Rngs(0))
+    cell.bias[...] = jnp.linspace(-1, 1, 9)
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(5, 6, 2)), rng.normal(size=(5, 6, 3))
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))
+    seen = convolve(x, np.asarray(cell.input_kernel[...])) + np.asarray(cell.bias[...])
+    gates = convolve(z, np.asarray(cell.gate_kernel[...]))
+    update = sigmoid(seen[..., :3] + gates[..., :3])
+    reset = sigmoid(seen[..., 3:6] + gates[..., 3:])
+    candidate = np.tanh(seen[..., 6:] + convolve(reset * z, np.asarray(cell.candidate_kernel[...])))
+    expected = (1 - update) * z + update * candidate
+    inputs = cell.prepare(jnp.asarray(x, jnp.float32))
+    got = cell(jnp.asarray(z, jnp.float32), inputs)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_state_starts_at_zero_and_stays_bounded():
+    cell = ConvGRUCell(2, 3, kernel_size=3, rngs=nnx.Rngs(0))
+    inputs = cell.prepare(100.0 * jax.random.normal(jax.random.key(0), (5, 6, 2)))
+    z = cell.start(inputs)
+    assert float(jnp.abs(z).max()) == 0
+    for _ in range(20):
+        z = cell(z, inputs)
+    assert float(jnp.abs(z).max()) <= 1
