@@ -30,9 +30,9 @@ def axes_or_new(ax: "Axes | None", figsize: tuple[float, float]) -> "Axes":
 
 
 def line_styles() -> Iterator[dict[str, Any]]:
-    """Colours first; when they are used up, the next dash pattern."""
-    pairs = itertools.product(_DASHES, _COLOURS)
-    return itertools.cycle({"color": colour, "linestyle": dash} for dash, colour in pairs)
+    """Another colour and another dash for each line, so that lines on top of each other show."""
+    pairs = zip(itertools.cycle(_COLOURS), itertools.cycle(_DASHES), strict=False)
+    return ({"color": colour, "linestyle": dash} for colour, dash in pairs)
 
 
 def finish_curves(ax: "Axes", xlabel: str, ylabel: str) -> None:
