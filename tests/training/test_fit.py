@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
+import chex
 import jax
-import numpy as np
 import optax
 import pytest
 from flax import nnx
@@ -57,11 +57,6 @@ def run(num_steps, directory=None):
     )
 
 
-def assert_same(first, second):
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_training_lowers_the_loss_without_recompiling():
     state, rows = run(60)
     assert int(state.step) == 60
@@ -73,8 +68,8 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path):
     whole, rows = run(12)
     run(8, tmp_path)
     resumed, resumed_rows = run(12, tmp_path)
-    assert_same(whole.params, resumed.params)
-    assert_same(whole.opt_state, resumed.opt_state)
+    chex.assert_trees_all_equal(whole.params, resumed.params)
+    chex.assert_trees_all_equal(whole.opt_state, resumed.opt_state)
     strip = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
     for a, b in zip(strip(rows), strip(resumed_rows), strict=True):
         assert a == pytest.approx(b, rel=1e-6)
@@ -108,8 +103,8 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path):
     target = reached + 8
     resumed, _ = run(target, out)
     whole, _ = run(target)
-    assert_same(whole.params, resumed.params)
-    assert_same(whole.opt_state, resumed.opt_state)
+    chex.assert_trees_all_equal(whole.params, resumed.params)
+    chex.assert_trees_all_equal(whole.opt_state, resumed.opt_state)
 
 
 def test_the_directory_of_another_run_is_refused(tmp_path):
@@ -153,5 +148,5 @@ def test_train_step_is_pure(key):
     (first, metrics), (second, _) = step(state, batch), step(state, batch)
     assert int(first.step) == 1
     assert set(metrics) == {"loss", "accuracy", "success", "gradient_norm"}
-    assert_same(first.params, second.params)
+    chex.assert_trees_all_equal(first.params, second.params)
     assert metrics["gradient_norm"] > 0
