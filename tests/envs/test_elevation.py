@@ -82,7 +82,6 @@ def test_impossible_arguments_are_refused(shape, cell_size, max_slope, match):
 
 
 def test_jacksboro_is_real_terrain_with_metric_cells():
-    pytest.importorskip("matplotlib")
     elevation, cell_size = load_jacksboro_elevation()
     assert elevation.shape == (344, 403)
     assert elevation.dtype == jnp.float32

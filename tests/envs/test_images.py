@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from jplan.envs import load_image_map
-
-Image = pytest.importorskip("PIL.Image")
 
 PIXELS = np.array([[0, 127, 128], [255, 64, 200]], np.uint8)
 

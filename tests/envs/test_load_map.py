@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from jplan.envs import load_map
 
@@ -13,9 +14,8 @@ def test_movingai_maps_by_suffix(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["small.png", "small.BMP", "small.pgm"])
 def test_pictures_by_suffix(tmp_path, name):
-    image = pytest.importorskip("PIL.Image")
     path = tmp_path / name
-    image.fromarray(np.array([[255, 0]], np.uint8)).save(path)
+    Image.fromarray(np.array([[255, 0]], np.uint8)).save(path)
     np.testing.assert_array_equal(load_map(path), [[True, False]])
 
 
