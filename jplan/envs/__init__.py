@@ -5,6 +5,7 @@ Maps are bool [H, W], True where one can stand; cells are ``(y, x)``.
 """
 
 from jplan.envs._components import largest_component
+from jplan.envs._diffplan import load_diffplan_mazes
 from jplan.envs._elevation import free_from_elevation, load_jacksboro_elevation
 from jplan.envs._grid_tasks import GridTask, as_map, random_free_cell
 from jplan.envs._images import load_image_map
@@ -19,6 +20,7 @@ __all__ = [
     "as_map",
     "free_from_elevation",
     "largest_component",
+    "load_diffplan_mazes",
     "load_image_map",
     "load_jacksboro_elevation",
     "load_map",

@@ -2,6 +2,7 @@
 
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
+from jplan.nn._max_bellman import BellmanInputs, KernelMapper, MaxBellmanCell, RewardMapper
 from jplan.nn._max_plus import (
     FLOOR,
     MaxPlusCell,
@@ -10,16 +11,23 @@ from jplan.nn._max_plus import (
     MoveCostMapper,
     MoveCosts,
 )
-from jplan.nn._solve_cell import solve_cell
+from jplan.nn._path_lstm import PathLSTMCell
+from jplan.nn._solve_cell import AbstractCell, solve_cell
 
 __all__ = [
     "FLOOR",
+    "AbstractCell",
+    "BellmanInputs",
     "ConvGRUCell",
+    "KernelMapper",
+    "MaxBellmanCell",
     "MaxPlusCell",
     "MaxPlusInputs",
     "MaxPlusReadout",
     "MoveCostMapper",
     "MoveCosts",
+    "PathLSTMCell",
+    "RewardMapper",
     "loop_convolution",
     "solve_cell",
 ]

@@ -6,9 +6,10 @@ from flax import nnx
 
 from jplan._typing import Array
 from jplan.nn._convolution import loop_convolution
+from jplan.nn._solve_cell import AbstractCell
 
 
-class ConvGRUCell(nnx.Module):
+class ConvGRUCell(AbstractCell):
     """Convolutional GRU on a map, with the input injected in every step.
 
         u, r = sigmoid(K_h * z + x_{u,r}),  c = tanh(K_c * (r z) + x_c),  z <- (1 - u) z + u c

@@ -15,8 +15,9 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
 
     Automatic differentiation of a convolution asks for dimension orders that XLA runs 20 to 50
     times slower inside a loop on CPU. Here the input gradient is a convolution in the canonical
-    order with the flipped kernel, and the kernel gradient one matrix product a tap; other
-    platforms take their own convolution gradient.
+    order with the flipped kernel, and the kernel gradient one matrix product a tap, or one in all
+    where there are fewer outputs than channels; other platforms take their own convolution
+    gradient.
 
     Args:
       x: [H, W, C].
@@ -62,7 +63,7 @@ def _plain(x: Array, kernel: Array) -> Array:
     return y[0]
 
 
-def _taps(x: Array, size: int) -> list[Array]:
+def taps(x: Array, size: int) -> list[Array]:
     """The ``size * size`` shifted copies of a zero-padded map, in the order of the kernel."""
     height, width, _ = x.shape
     pad = size // 2
@@ -72,7 +73,7 @@ def _taps(x: Array, size: int) -> list[Array]:
 
 def _by_products(x: Array, kernel: Array) -> Array:
     size, _, channels, outputs = kernel.shape
-    patches = jnp.concatenate(_taps(x, size), axis=-1)
+    patches = jnp.concatenate(taps(x, size), axis=-1)
     return patches @ kernel.reshape(size * size * channels, outputs)
 
 
@@ -94,10 +95,15 @@ def _native_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
 
 
 def _canonical_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+    size, _, channels, outputs = kernel.shape
     flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
-    product = functools.partial(jnp.einsum, "hwc,hwo->co")
-    taps = jnp.stack([product(tap, g) for tap in _taps(x, kernel.shape[0])])
-    return _convolve(g, flipped), taps.reshape(kernel.shape)
+    if outputs < channels:  # shift what is narrower, in one product
+        shifted = jnp.stack(taps(g, size), axis=-2)
+        products = jnp.einsum("hwc,hwko->kco", x, shifted)[::-1]
+    else:
+        product = functools.partial(jnp.einsum, "hwc,hwo->co")
+        products = jnp.stack([product(tap, g) for tap in taps(x, size)])
+    return _convolve(g, flipped), products.reshape(kernel.shape)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

@@ -8,6 +8,7 @@ from flax import nnx, struct
 
 from jplan._typing import Array
 from jplan.nn._convolution import loop_convolution
+from jplan.nn._solve_cell import AbstractCell
 
 FLOOR = -1e6
 """Value of a cell that no path has reached; "give up" is always worth this much."""
@@ -107,7 +108,7 @@ class MaxPlusInputs:
     goal: Array
 
 
-class MaxPlusCell(nnx.Module):
+class MaxPlusCell(AbstractCell):
     """One step of value iteration in the max-plus algebra, on a negative cost-to-go.
 
         Q_a(s) = log sum_k P_a(k) exp U(s + k) - cost_a(s)

@@ -1,5 +1,6 @@
 """The bridge from a module to engine 1."""
 
+import abc
 import dataclasses
 from typing import Any
 
@@ -8,6 +9,22 @@ from flax import nnx
 
 from jplan._typing import PyTree
 from jplan.fixed_points import AbstractAdjoint, Solution, Solver, fixed_point
+
+
+class AbstractCell(nnx.Module):
+    """One step of an iteration on one sample; each subclass is final.
+
+    A cell does not change its own state. What depends on the input only belongs into ``inputs``,
+    which are computed once, outside the loop.
+    """
+
+    @abc.abstractmethod
+    def start(self, inputs: PyTree) -> PyTree:
+        """The state ``z`` to start from."""
+
+    @abc.abstractmethod
+    def __call__(self, z: PyTree, inputs: PyTree) -> PyTree:
+        """One step, ``z -> z``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +53,8 @@ def solve_cell(
     adjoint says.
 
     Args:
-      cell: module with ``cell(z, inputs) -> z`` on one sample. It must not change its own state.
+      cell: module with ``cell(z, inputs) -> z`` on one sample, such as an `AbstractCell`. It must
+        not change its own state.
       inputs: pytree with a leading batch axis: what the cell reads in every step.
       z0: pytree with a leading batch axis: where to start.
       solver: as in `jplan.fixed_point`.

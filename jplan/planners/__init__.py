@@ -1,7 +1,20 @@
 """Named planners, each a short assembly of a cell, an engine and a read-out."""
 
 from jplan.planners._conv_gppn import ConvGPPN
+from jplan.planners._gppn import GPPN
 from jplan.planners._max_plus_vin import MaxPlusVIN
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
+from jplan.planners._reactive_cnn import CNN
+from jplan.planners._reactive_fcn import FCN
+from jplan.planners._vin import VIN
 
-__all__ = ["AbstractMapPlanner", "ConvGPPN", "MaxPlusVIN", "PlannerOutput"]
+__all__ = [
+    "CNN",
+    "FCN",
+    "GPPN",
+    "VIN",
+    "AbstractMapPlanner",
+    "ConvGPPN",
+    "MaxPlusVIN",
+    "PlannerOutput",
+]

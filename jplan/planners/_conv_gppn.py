@@ -2,18 +2,17 @@
 
 from typing import Any
 
-import jax
 from flax import nnx
 
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Picard, Safeguarded, Solver
-from jplan.nn import ConvGRUCell, solve_cell
+from jplan.nn import ConvGRUCell
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
     check_maps,
-    flatten_batch,
-    restore_batch,
+    check_sizes,
+    iterate,
 )
 
 
@@ -63,8 +62,7 @@ class ConvGPPN(AbstractMapPlanner):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        if actions < 1:
-            raise ValueError(f"actions is {actions}, expected at least 1.")
+        check_sizes(actions=actions, channels=channels, hidden=hidden, max_steps=max_steps)
         self.actions = actions
         self.channels = channels
         self.hidden = hidden
@@ -78,19 +76,28 @@ class ConvGPPN(AbstractMapPlanner):
         )
         self.readout = nnx.Linear(hidden, actions, rngs=rngs)
 
-    def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:
+    def solve(
+        self,
+        maps: Array,
+        *,
+        solver: Solver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        num_steps: Any = None,
+    ) -> PlannerOutput:
         """See `AbstractMapPlanner.solve`; the value of a cell is its largest logit."""
-        check_maps(maps, self.channels)
-        batch = flatten_batch(maps)
-        inputs = jax.vmap(self.cell.prepare)(batch)
-        solution = solve_cell(
+        check_maps(maps, self.channels, kernel_size=self.kernel_size)
+
+        def readout(z: Array, inputs: Array) -> tuple[Array, Array]:
+            del inputs
+            logits = self.readout(z)
+            return logits, logits.max(-1)
+
+        return iterate(
             self.cell,
-            inputs,
-            jax.vmap(self.cell.start)(inputs),
-            solver=self.solver,
-            adjoint=self.adjoint,
+            maps,
+            prepare=self.cell.prepare,
+            readout=readout,
+            solver=self.solver if solver is None else solver,
+            adjoint=self.adjoint if adjoint is None else adjoint,
             num_steps=num_steps,
         )
-        logits = self.readout(solution.value)
-        out = PlannerOutput(logits=logits, value=logits.max(-1), solution=solution)
-        return restore_batch(out, maps)

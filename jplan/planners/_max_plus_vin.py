@@ -2,19 +2,18 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jplan._typing import Array
-from jplan.fixed_points import AbstractAdjoint, Picard, Truncated
-from jplan.nn import FLOOR, MaxPlusCell, MaxPlusReadout, MoveCostMapper, solve_cell
+from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
+from jplan.nn import FLOOR, MaxPlusCell, MaxPlusInputs, MaxPlusReadout, MoveCostMapper
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
     check_maps,
-    flatten_batch,
-    restore_batch,
+    check_sizes,
+    iterate,
 )
 
 
@@ -72,8 +71,7 @@ class MaxPlusVIN(AbstractMapPlanner):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        if actions < 1:
-            raise ValueError(f"actions is {actions}, expected at least 1.")
+        check_sizes(actions=actions, channels=channels, hidden=hidden, max_steps=max_steps)
         self.actions = actions
         self.channels = channels
         self.hidden = hidden
@@ -104,23 +102,36 @@ class MaxPlusVIN(AbstractMapPlanner):
         copy.hard = copy.cell.hard = True
         return copy
 
-    def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:
-        """See `AbstractMapPlanner.solve`; the value is minus the cost-to-go, -inf out of reach."""
-        check_maps(maps, self.channels)
-        batch = flatten_batch(maps)
-        goal = batch[..., -1] > 0.5
-        inputs = jax.vmap(lambda m, g: self.cell.prepare(self.mapper(m), g))(batch, goal)
+    def solve(
+        self,
+        maps: Array,
+        *,
+        solver: Solver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        num_steps: Any = None,
+    ) -> PlannerOutput:
+        """See `AbstractMapPlanner.solve`; the value is minus the cost-to-go, -inf out of reach.
+
+        ``solver`` must be `Picard`: other solvers do not keep the iteration monotone.
+        """
+        check_maps(maps, self.channels, kernel_size=self.kernel_size)
         budget = maps.shape[-3] * maps.shape[-2] if self.max_steps is None else self.max_steps
-        solution = solve_cell(
+        if solver is not None and not isinstance(solver, Picard):
+            raise ValueError(
+                f"solver is {type(solver).__name__}, expected Picard; mixing iterates breaks the "
+                "monotone descent to the one fixed point above the floor."
+            )
+
+        def readout(value: Array, inputs: MaxPlusInputs) -> tuple[Array, Array]:
+            logits = self.readout(self.cell.action_values(value, inputs))
+            return logits, jnp.where(value <= FLOOR / 2, -jnp.inf, value)
+
+        return iterate(
             self.cell,
-            inputs,
-            jax.vmap(self.cell.start)(inputs),
-            solver=Picard(max_steps=budget),
-            adjoint=self.adjoint,
+            maps,
+            prepare=lambda m: self.cell.prepare(self.mapper(m), m[..., -1] > 0.5),
+            readout=readout,
+            solver=Picard(max_steps=budget) if solver is None else solver,
+            adjoint=self.adjoint if adjoint is None else adjoint,
             num_steps=num_steps,
         )
-        q = jax.vmap(self.cell.action_values)(solution.value, inputs)
-        logits = jax.vmap(self.readout)(q)
-        value = jnp.where(solution.value <= FLOOR / 2, -jnp.inf, solution.value)
-        out = PlannerOutput(logits=logits, value=value, solution=solution)
-        return restore_batch(out, maps)

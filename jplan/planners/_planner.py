@@ -1,14 +1,18 @@
 """What all map planners share: the call, the result, the batch axes, the configuration."""
 
 import abc
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._typing import Array, PyTree
-from jplan.fixed_points import Solution
+from jplan.fixed_points import AbstractAdjoint, Solution, Solver
+from jplan.nn import AbstractCell, solve_cell
 
 
 @struct.dataclass
@@ -19,12 +23,12 @@ class PlannerOutput:
       logits: [..., H, W, A], unnormalised log-probabilities of the actions.
       value: [..., H, W], the planner's value of each cell.
       solution: `Solution` of the inner solve; residual, step count and status are [...], one for
-        each map.
+        each map. None for a reactive planner, which solves nothing.
     """
 
     logits: Array
     value: Array
-    solution: Solution
+    solution: Solution | None
 
 
 class AbstractMapPlanner(nnx.Module):
@@ -37,18 +41,28 @@ class AbstractMapPlanner(nnx.Module):
     channels: int
 
     @abc.abstractmethod
-    def solve(self, maps: Array, *, num_steps: Any = None) -> PlannerOutput:
+    def solve(
+        self,
+        maps: Array,
+        *,
+        solver: Solver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        num_steps: Any = None,
+    ) -> PlannerOutput:
         """Plan, and report how the iteration went.
 
         Args:
           maps: [..., H, W, C], floating point.
+          solver: for this call; None takes the planner's own.
+          adjoint: for this call; None takes the planner's own.
           num_steps: optional traced budget that lowers the solver's.
 
         Returns:
           `PlannerOutput`.
 
         Raises:
-          ValueError: if the maps have another shape or an integer dtype.
+          ValueError: if the maps have another shape or an integer dtype, or are smaller than the
+            planner's kernel.
         """
 
     def __call__(self, maps: Array) -> Array:
@@ -61,15 +75,27 @@ class AbstractMapPlanner(nnx.Module):
         return {name: getattr(self, name) for name in names if name not in ("self", "rngs")}
 
 
-def check_maps(maps: Array, channels: int) -> None:
-    """ValueError unless ``maps`` is [..., H, W, channels] and floating point."""
+def check_sizes(**sizes: int | None) -> None:
+    """ValueError unless every size that is given is a whole number from 1 on."""
+    for name, size in sizes.items():
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise ValueError(f"{name} is {size!r}, expected a whole number from 1 on.")
+
+
+def check_maps(maps: Array, channels: int, *, kernel_size: int = 1) -> None:
+    """ValueError unless ``maps`` is [..., H, W, channels], floating point and holds the kernel."""
     shape = list(maps.shape)
     if maps.ndim < 3 or maps.shape[-1] != channels or 0 in maps.shape[-3:-1]:
         raise ValueError(
             f"maps have shape {shape}, expected [..., H, W, {channels}], channel last and not "
             "empty; jplan.envs.as_map makes the two channels of a grid task."
         )
-    if not jax.numpy.issubdtype(maps.dtype, jax.numpy.floating):
+    if min(maps.shape[-3:-1]) < kernel_size:
+        raise ValueError(
+            f"maps have shape {shape}, expected a height and a width of at least {kernel_size}, "
+            "the planner's kernel_size; pad the maps with blocked cells or take a smaller kernel."
+        )
+    if not jnp.issubdtype(maps.dtype, jnp.floating):
         raise ValueError(
             f"maps have dtype {maps.dtype}, expected floating point; cast them with "
             ".astype(jnp.float32)."
@@ -85,3 +111,58 @@ def restore_batch(tree: PyTree, maps: Array) -> PyTree:
     """Undo `flatten_batch` on every leaf of a result."""
     lead = maps.shape[:-3]
     return jax.tree.map(lambda leaf: leaf.reshape((*lead, *leaf.shape[1:])), tree)
+
+
+def iterate(
+    cell: AbstractCell,
+    maps: Array,
+    *,
+    prepare: Callable[[Array], PyTree],
+    readout: Callable[[PyTree, PyTree], tuple[Array, Array]],
+    solver: Solver,
+    adjoint: AbstractAdjoint,
+    num_steps: Any,
+    maps_at_once: int | None = None,
+) -> PlannerOutput:
+    """What every iterated planner does with maps [..., H, W, C]: prepare, solve, read out.
+
+    Args:
+      cell: the iteration.
+      maps: checked by the caller.
+      prepare: from one map to what the cell reads in every step; runs once.
+      readout: ``(z, inputs) -> (logits, value)`` of one map.
+      solver: of the cell's fixed point.
+      adjoint: of the cell's fixed point.
+      num_steps: see `AbstractMapPlanner.solve`.
+      maps_at_once: how many maps a CPU takes at a time, from beginning to end; for a cell that is
+        bound by memory, so that one step finds in the cache what the last one left there. None
+        takes all, and so do other platforms.
+    """
+    batch = flatten_batch(maps)
+    count = batch.shape[0]
+    chunk = count if maps_at_once is None else min(maps_at_once, count)
+    if num_steps is not None:
+        num_steps = jnp.broadcast_to(num_steps, maps.shape[:-3]).reshape(-1)
+
+    def at_once(arguments: tuple[Array, Any], keep: Callable = lambda f: f) -> PlannerOutput:
+        maps, num_steps = arguments
+        inputs = jax.vmap(keep(prepare))(maps)
+        z0 = jax.vmap(cell.start)(inputs)
+        solution = solve_cell(cell, inputs, z0, solver=solver, adjoint=adjoint, num_steps=num_steps)
+        logits, value = jax.vmap(keep(readout))(solution.value, inputs)
+        return PlannerOutput(logits=logits, value=value, solution=solution)
+
+    def in_chunks(arguments: tuple[Array, Any]) -> PlannerOutput:
+        # What is cheap to compute again is not kept for the backward pass: it would be kept for
+        # all chunks.
+        plan = functools.partial(at_once, keep=jax.checkpoint)
+        size = max(size for size in range(1, chunk + 1) if count % size == 0)
+        fold = lambda leaf: leaf.reshape((count // size, size, *leaf.shape[1:]))
+        unfold = lambda leaf: leaf.reshape((count, *leaf.shape[2:]))
+        return jax.tree.map(unfold, jax.lax.map(plan, jax.tree.map(fold, arguments)))
+
+    if chunk < count:
+        out = jax.lax.platform_dependent((batch, num_steps), cpu=in_chunks, default=at_once)
+    else:
+        out = at_once((batch, num_steps))
+    return restore_batch(out, maps)

@@ -1,5 +1,7 @@
 """One battery for all map planners: a new one is tested by adding a row."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,20 +12,19 @@ from flax import nnx
 import jplan as jp
 from jplan import envs, planners
 
+row = functools.partial(functools.partial, actions=4, channels=2, hidden=6)
 PLANNERS = {
-    "ConvGPPN": lambda **kw: planners.ConvGPPN(
-        4, 2, hidden=6, max_steps=20, rngs=nnx.Rngs(0), **kw
-    ),
-    "MaxPlusVIN": lambda **kw: planners.MaxPlusVIN(4, 2, hidden=6, rngs=nnx.Rngs(0), **kw),
-    "MaxPlusVIN, hard": lambda **kw: planners.MaxPlusVIN(
-        4, 2, hidden=6, hard=True, rngs=nnx.Rngs(0), **kw
-    ),
+    "ConvGPPN": row(planners.ConvGPPN, max_steps=20),
+    "GPPN, injected": row(planners.GPPN, kernel_size=3, max_steps=20, inject=True),
+    "MaxPlusVIN": row(planners.MaxPlusVIN),
+    "MaxPlusVIN, hard": row(planners.MaxPlusVIN, hard=True),
 }
 
 
 @pytest.fixture(params=PLANNERS)
 def make(request):
-    return PLANNERS[request.param]
+    planner = PLANNERS[request.param]
+    return lambda **kw: planner(rngs=nnx.Rngs(0), **kw)
 
 
 def some_maps(count=3, size=7):
@@ -110,9 +111,39 @@ def test_forward_mode_and_low_precision(make):
     assert bool(jnp.all(jnp.isfinite(planner(maps.astype(jnp.bfloat16)))))
 
 
-def test_one_cell_is_a_map(make):
-    maps = jnp.ones((1, 1, 1, 2))
-    assert make()(maps).shape == (1, 1, 1, 4)
+def test_maps_smaller_than_the_kernel_get_advice(make):
+    with pytest.raises(ValueError, match=r"at least 5,\s.*kernel_size"):
+        make(kernel_size=5)(jnp.ones((2, 4, 7, 2)))
+    assert make(kernel_size=3)(jnp.ones((2, 3, 3, 2))).shape == (2, 3, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("actions", 0), ("channels", 0), ("hidden", 0), ("max_steps", 0), ("kernel_size", 2)],
+)
+def test_sizes_out_of_range_are_named(make, name, size):
+    if name not in make().configuration():
+        pytest.skip(f"has no {name}")
+    with pytest.raises(ValueError, match=f"{name} is {size}"):
+        make(**{name: size})
+
+
+def test_a_call_overrides_the_solver_and_the_budget(make):
+    planner, maps = make(), some_maps()
+    steps = lambda **kw: int(planner.solve(maps, **kw).solution.num_steps.max())
+    assert steps() > 6
+    assert steps(solver=jp.Picard(max_steps=5)) == 5
+    assert steps(num_steps=3) == 3
+    assert steps(solver=jp.Picard(max_steps=5), num_steps=2) == 2
+
+
+def test_a_call_overrides_the_adjoint(make):
+    maps, refused = some_maps(), jp.Truncated(0)
+    with pytest.raises(ValueError, match="steps is 0"):
+        make(adjoint=jp.Unroll()).solve(maps, adjoint=refused)
+    with pytest.raises(ValueError, match="steps is 0"):
+        make(adjoint=refused).solve(maps)
+    assert make(adjoint=refused).solve(maps, adjoint=jp.Unroll()).logits.shape == (3, 7, 7, 4)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +164,21 @@ def test_configuration_rebuilds_the_planner(make):
     planner = make(adjoint=jp.Truncated(7))
     again = type(planner)(**planner.configuration(), rngs=nnx.Rngs(1))
     assert nnx.split(again)[0] == nnx.split(planner)[0]
+
+
+def test_gppn_is_trained_through_every_step():
+    make = functools.partial(PLANNERS["GPPN, injected"], inject=False)
+    planner, maps = make(rngs=nnx.Rngs(0)), some_maps()
+    graphdef, state = nnx.split(planner)
+    loss = lambda state: jnp.sum(jnp.sin(nnx.merge(graphdef, state)(maps)))
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(state)):
+        assert bool(jnp.all(jnp.isfinite(leaf)))
+        assert float(jnp.abs(leaf).max()) > 0
+    for adjoint in (jp.Truncated(5), jp.OneStep(), jp.Implicit(), jp.Safeguarded(steps=5)):
+        with pytest.raises(ValueError, match=r"expected Unroll.*inject=True"):
+            make(adjoint=adjoint, rngs=nnx.Rngs(0))
+        with pytest.raises(ValueError, match=r"expected Unroll.*inject=True"):
+            planner.solve(maps, adjoint=adjoint)
 
 
 def test_hardened_keeps_the_parameters():

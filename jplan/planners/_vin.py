@@ -1,0 +1,134 @@
+"""VIN: value iteration network."""
+
+from typing import Any
+
+from flax import nnx
+
+from jplan._typing import Array
+from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
+from jplan.nn import BellmanInputs, KernelMapper, MaxBellmanCell, RewardMapper
+from jplan.planners._planner import (
+    AbstractMapPlanner,
+    PlannerOutput,
+    check_maps,
+    check_sizes,
+    iterate,
+)
+
+
+class VIN(AbstractMapPlanner):
+    """Value iteration network.
+
+    A network gives each cell a reward; value iteration with learnt kernels follows; a linear policy
+    reads the action values of the agent's cell. That policy is the same at every cell, so
+    ``solve`` gives the logits of all of them, and ``logits[..., y, x, :]`` is the attention of the
+    paper. With ``Unroll`` it is VIN, with ``Implicit`` ID-VIN.
+
+    Args:
+      actions: number of actions A.
+      channels: channels of the maps.
+      q_channels: number of action channels Q of the iteration.
+      hidden: width of the reward network.
+      kernel_size: odd; of all convolutions.
+      max_steps: budget K of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
+        step.
+      adjoint: how the iteration is differentiated; None is ``Truncated(15)``, whose cost does not
+        grow with ``max_steps``.
+      solver: None is Picard with ``max_steps``.
+      observed_kernel: static; add a kernel that depends on the map, the function f_P of the paper.
+      forward_mode: static; use operations that have jvp and Hessians, see
+        `jplan.nn.MaxBellmanCell`.
+      rngs: for the initial parameters.
+
+    Attributes:
+      mapper: `jplan.nn.RewardMapper`, or any module from [H, W, C] to rewards [H, W].
+      kernel_mapper: `jplan.nn.KernelMapper`, or any module from [H, W, C] to [K, K, 2, Q]; None
+        without ``observed_kernel``.
+      cell: `jplan.nn.MaxBellmanCell`.
+      readout: the policy, any module from Q [..., Q] to logits [..., A].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> planner = VIN(4, 2, q_channels=10, hidden=16, max_steps=20, rngs=nnx.Rngs(0))
+      >>> planner(jnp.ones((5, 9, 9, 2))).shape
+      (5, 9, 9, 4)
+
+    References:
+      Tamar et al., Value iteration networks, 2016, section 4.
+      Zhao, Xu and Wong, Scaling up and stabilizing differentiable planning with implicit
+      differentiation, 2023, section 4 (ID-VIN).
+    """
+
+    def __init__(
+        self,
+        actions: int,
+        channels: int,
+        *,
+        q_channels: int = 100,
+        hidden: int = 150,
+        kernel_size: int = 3,
+        max_steps: int = 30,
+        adjoint: AbstractAdjoint | None = None,
+        solver: Solver | None = None,
+        observed_kernel: bool = False,
+        forward_mode: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        check_sizes(
+            actions=actions,
+            channels=channels,
+            q_channels=q_channels,
+            hidden=hidden,
+            max_steps=max_steps,
+        )
+        self.actions = actions
+        self.channels = channels
+        self.q_channels = q_channels
+        self.hidden = hidden
+        self.kernel_size = kernel_size
+        self.max_steps = max_steps
+        self.observed_kernel = observed_kernel
+        self.forward_mode = forward_mode
+        self.adjoint = nnx.static(Truncated(15) if adjoint is None else adjoint)
+        self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
+        self.cell = MaxBellmanCell(
+            q_channels, kernel_size=kernel_size, forward_mode=forward_mode, rngs=rngs
+        )
+        options = {"hidden": hidden, "kernel_size": kernel_size, "forward_mode": forward_mode}
+        self.mapper = RewardMapper(channels, **options, rngs=rngs)
+        shape = (kernel_size, kernel_size, 2, q_channels)
+        self.kernel_mapper = (
+            KernelMapper(channels, shape, **options, rngs=rngs) if observed_kernel else None
+        )
+        self.readout = nnx.Linear(q_channels, actions, use_bias=False, rngs=rngs)
+
+    def solve(
+        self,
+        maps: Array,
+        *,
+        solver: Solver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        num_steps: Any = None,
+    ) -> PlannerOutput:
+        """See `AbstractMapPlanner.solve`; the value is that of the iteration, V."""
+        check_maps(maps, self.channels, kernel_size=self.kernel_size)
+
+        def prepare(m: Array) -> BellmanInputs:
+            offset = None if self.kernel_mapper is None else self.kernel_mapper(m)
+            return self.cell.prepare(self.mapper(m), offset)
+
+        def readout(value: Array, inputs: BellmanInputs) -> tuple[Array, Array]:
+            return self.readout(self.cell.action_values(value, inputs)), value
+
+        # Above some megabytes of action values an iteration waits for memory.
+        bytes_per_map = maps.shape[-3] * maps.shape[-2] * self.q_channels * maps.dtype.itemsize
+        return iterate(
+            self.cell,
+            maps,
+            prepare=prepare,
+            readout=readout,
+            solver=self.solver if solver is None else solver,
+            adjoint=self.adjoint if adjoint is None else adjoint,
+            num_steps=num_steps,
+            maps_at_once=max(1, 2**22 // bytes_per_map),
+        )
