@@ -7,6 +7,9 @@ import jax.numpy as jnp
 
 from jplan._typing import Array
 
+_WIDE = 16
+"""Channels from which a side of a convolution is too wide to copy all its shifts (CPU only)."""
+
 
 def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> Array:
     """Same-size convolution with zero padding, made to be differentiated inside a loop.
@@ -77,9 +80,23 @@ def _by_products(x: Array, kernel: Array) -> Array:
     return patches @ kernel.reshape(size * size * channels, outputs)
 
 
+def _by_columns(x: Array, kernel: Array) -> Array:
+    """One product for each column of the kernel, over the rows side by side."""
+    size, _, channels, outputs = kernel.shape
+    height, width, _ = x.shape
+    pad = size // 2
+    padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
+    rows = jnp.concatenate([padded[dy : dy + height] for dy in range(size)], axis=-1)
+    columns = kernel.transpose(1, 0, 2, 3).reshape(size, size * channels, outputs)
+    products = [rows[:, dx : dx + width] @ columns[dx] for dx in range(size)]
+    return functools.reduce(jnp.add, products)
+
+
 @jax.custom_vjp
 def _convolve(x: Array, kernel: Array) -> Array:
-    return _plain(x, kernel)
+    if min(kernel.shape[2:]) < _WIDE:
+        return _plain(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=_by_columns, default=_plain)
 
 
 def _convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -97,11 +114,11 @@ def _native_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
 def _canonical_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
     size, _, channels, outputs = kernel.shape
     flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
-    if outputs < channels:  # shift what is narrower, in one product
-        shifted = jnp.stack(taps(g, size), axis=-2)
-        products = jnp.einsum("hwc,hwko->kco", x, shifted)[::-1]
+    product = functools.partial(jnp.einsum, "hwc,hwo->co")
+    if outputs < min(channels, _WIDE):  # one product with all shifts of the narrow side
+        products = product(x, jnp.concatenate(taps(g, size)[::-1], axis=-1))
+        products = products.reshape(channels, size**2, outputs).transpose(1, 0, 2)
     else:
-        product = functools.partial(jnp.einsum, "hwc,hwo->co")
         products = jnp.stack([product(tap, g) for tap in taps(x, size)])
     return _convolve(g, flipped), products.reshape(kernel.shape)
 

@@ -167,118 +167,95 @@ class MaxBellmanCell(AbstractCell):
           offset: [K, K, 2, Q], added to the kernel for this map; None where there is none.
         """
         kernel = None if offset is None else self.kernel[...] + offset
-        inputs = BellmanInputs(reward=reward, expected=reward[..., None], kernel=kernel)
-        reward_kernel, _ = self._kernels(inputs)
-        expected = self._convolve(reward, reward_kernel, inputs)
+        product = self.forward_mode or offset is not None
+        expected = _expand(product, reward, self.kernel[...] if kernel is None else kernel, 0)
         if not self.forward_mode:
             # Its gradient goes by way of the reward, one number a cell instead of Q. The sum makes
-            # NaN anywhere in the kernel visible, which a wide maximum would drop on CPU.
+            # NaN anywhere in the kernel visible in the start, which a wide maximum would drop.
             expected = jax.lax.stop_gradient(expected + 0 * self.kernel[...].sum())
         return BellmanInputs(reward=reward, expected=expected, kernel=kernel)
 
     def start(self, inputs: BellmanInputs) -> Array:
-        """Initial value, [H, W]; zero."""
-        return jnp.zeros_like(inputs.reward)
+        """Initial value, [H, W]; zero, and NaN where the inputs are."""
+        return 0 * inputs.expected.sum(-1)
 
     def action_values(self, value: Array, inputs: BellmanInputs) -> Array:
         """Q, [H, W] -> [H, W, Q]."""
         fields = jnp.stack([inputs.reward, value], axis=-1)
-        kernel = self.kernel[...] if inputs.kernel is None else inputs.kernel
-        return loop_convolution(fields, kernel, forward_mode=self._by_products(inputs))
+        kernel, by_products = self._kernel(inputs)
+        return loop_convolution(fields, kernel, forward_mode=by_products)
 
     def __call__(self, value: Array, inputs: BellmanInputs) -> Array:
         """One step, [H, W] -> [H, W]."""
-        reward_kernel, value_kernel = self._kernels(inputs)
+        kernel, by_products = self._kernel(inputs)
         if self.forward_mode:
-            return (inputs.expected + self._convolve(value, value_kernel, inputs)).max(-1)
-        by_products = self._by_products(inputs)
-        return _backup(
-            by_products, value, inputs.reward, inputs.expected, reward_kernel, value_kernel
-        )
+            return _best(by_products, value, inputs.expected, kernel)
+        return _backup(by_products, value, inputs.reward, inputs.expected, kernel)
 
-    def _kernels(self, inputs: BellmanInputs) -> tuple[Array, Array]:
-        kernel = self.kernel[...] if inputs.kernel is None else inputs.kernel
-        return kernel[:, :, 0], kernel[:, :, 1]
+    def _kernel(self, inputs: BellmanInputs) -> tuple[Array, bool]:
+        """The kernel, and whether to apply it by matrix products.
 
-    def _by_products(self, inputs: BellmanInputs) -> bool:
-        """A kernel a map is a grouped convolution under vmap, which matrix products outrun."""
-        return self.forward_mode or inputs.kernel is not None
-
-    def _convolve(self, field: Array, kernel: Array, inputs: BellmanInputs) -> Array:
-        return _expand(self._by_products(inputs), field, kernel)
+        A kernel a map is a grouped convolution under vmap, which matrix products outrun.
+        """
+        if inputs.kernel is None:
+            return self.kernel[...], self.forward_mode
+        return inputs.kernel, True
 
 
-def _expand(by_products: bool, field: Array, kernel: Array) -> Array:
-    """[H, W] by [K, K, Q] -> [H, W, Q]."""
-    return loop_convolution(field[..., None], kernel[:, :, None], forward_mode=by_products)
+def _expand(by_products: bool, field: Array, kernel: Array, channel: int) -> Array:
+    """One field's share of the action values, [H, W] by [K, K, 2, Q] -> [H, W, Q]."""
+    part = kernel[:, :, channel : channel + 1]
+    return loop_convolution(field[..., None], part, forward_mode=by_products)
+
+
+def _best(by_products: bool, value: Array, expected: Array, kernel: Array) -> Array:
+    # XLA drops NaN in wide maxima on CPU, so a value that is NaN is kept by hand.
+    return (expected + _expand(by_products, value, kernel, 1)).max(-1) + 0 * value
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _backup(
-    by_products: bool,
-    value: Array,
-    reward: Array,
-    expected: Array,
-    reward_kernel: Array,
-    value_kernel: Array,
+    by_products: bool, value: Array, reward: Array, expected: Array, kernel: Array
 ) -> Array:
     """max_q Q, [H, W]; the gradient goes to all but ``expected``, a function of the others."""
-    del reward, reward_kernel
-    return _maximum(expected + _expand(by_products, value, value_kernel))
-
-
-def _maximum(q: Array) -> Array:
-    # XLA drops NaN in wide maxima on CPU; NaN in a field or the kernel reaches every channel.
-    return jnp.where(jnp.isnan(q[..., 0]), jnp.nan, q.max(-1))
+    del reward
+    return _best(by_products, value, expected, kernel)
 
 
 def _backup_forward(
-    by_products: bool,
-    value: Array,
-    reward: Array,
-    expected: Array,
-    reward_kernel: Array,
-    value_kernel: Array,
-) -> tuple[Array, tuple[Array, ...]]:
-    q = expected + _expand(by_products, value, value_kernel)
-    best = q.max(-1)
-    num = q.shape[-1]
-    # The first maximiser as a maximum of floats, three times as fast as argmax on CPU.
+    by_products: bool, value: Array, reward: Array, expected: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    q = expected + _expand(by_products, value, kernel, 1)
+    best, num = q.max(-1), q.shape[-1]
+    # The first maximiser as a maximum of floats, half the time of argmax on CPU.
     rank = jnp.arange(num, 0, -1, dtype=q.dtype)
     greedy = num - jnp.where(q == best[..., None], rank, 1).max(-1)
     greedy = greedy.astype(jnp.uint8 if num <= 256 else jnp.int32)
-    return _maximum(q), (value, reward, greedy, reward_kernel, value_kernel)
+    return best + 0 * value, (value, reward, greedy, kernel)
 
 
 def _backup_backward(
-    by_products: bool, saved: tuple[Array, ...], cotangent: Array
-) -> tuple[Array, Array, None, Array, Array]:
+    by_products: bool, saved: tuple[Array, Array, Array, Array], g: Array
+) -> tuple[Array, Array, None, Array]:
     del by_products
-    value, reward, greedy, reward_kernel, value_kernel = saved
-    size, _, num = value_kernel.shape
+    value, reward, greedy, kernel = saved
+    size, _, _, num = kernel.shape
     greedy = greedy.astype(jnp.int32)
 
-    def transposed(kernel: Array) -> Array:
-        """sum_k g(s - k) kernel(k, greedy(s - k)): each cell's own stencil, transposed."""
-        tables = jnp.flip(kernel, (0, 1)).reshape(size * size, num)
-        shifted = zip(taps(cotangent[..., None], size), taps(greedy[..., None], size), strict=True)
-        parts = [g * table[a] for (g, a), table in zip(shifted, tables, strict=True)]
-        return functools.reduce(jnp.add, parts)[..., 0]
-
-    def of_kernel(field: Array) -> Array:
-        """sum_s g(s) field(s + k) in the column of greedy(s)."""
-        rows = jnp.concatenate(taps(field[..., None], size), axis=-1) * cotangent[..., None]
-        total = jnp.zeros((num, size * size), rows.dtype)
-        total = total.at[greedy.ravel()].add(rows.reshape(-1, size * size))
-        return total.T.reshape(size, size, num)
-
-    return (
-        transposed(value_kernel),
-        transposed(reward_kernel),
-        None,
-        of_kernel(reward),
-        of_kernel(value),
+    # sum_k g(s - k) kernel(k, greedy(s - k)): each cell's own stencil, transposed.
+    shifted = zip(taps(g[..., None], size), taps(greedy[..., None], size), strict=True)
+    tables = jnp.flip(kernel, (0, 1)).reshape(size * size, 2, num)
+    parts = [(g * r[a], g * v[a]) for (g, a), (r, v) in zip(shifted, tables, strict=True)]
+    of_reward, of_value = (
+        functools.reduce(jnp.add, part)[..., 0] for part in zip(*parts, strict=True)
     )
+
+    # sum_s g(s) field(s + k) in the column of greedy(s).
+    fields = jnp.stack([reward, value], axis=-1)
+    rows = jnp.concatenate(taps(fields, size), axis=-1) * g[..., None]
+    total = jnp.zeros((num, 2 * size * size), rows.dtype)
+    total = total.at[greedy.ravel()].add(rows.reshape(-1, 2 * size * size))
+    return of_value, of_reward, None, total.T.reshape(kernel.shape)
 
 
 _backup.defvjp(_backup_forward, _backup_backward)

@@ -55,7 +55,7 @@ class AbstractMapPlanner(nnx.Module):
           maps: [..., H, W, C], floating point.
           solver: for this call; None takes the planner's own.
           adjoint: for this call; None takes the planner's own.
-          num_steps: optional traced budget that lowers the solver's.
+          num_steps: optional traced budget that lowers the solver's; a scalar, or one for each map.
 
         Returns:
           `PlannerOutput`.
@@ -134,13 +134,11 @@ def iterate(
       solver: of the cell's fixed point.
       adjoint: of the cell's fixed point.
       num_steps: see `AbstractMapPlanner.solve`.
-      maps_at_once: how many maps a CPU takes at a time, from beginning to end; for a cell that is
-        bound by memory, so that one step finds in the cache what the last one left there. None
-        takes all, and so do other platforms.
+      maps_at_once: how many maps a CPU takes at a time, from beginning to end, so that each step
+        finds in the cache what the last one left there. None takes all, and so do other platforms.
     """
     batch = flatten_batch(maps)
     count = batch.shape[0]
-    chunk = count if maps_at_once is None else min(maps_at_once, count)
     if num_steps is not None:
         num_steps = jnp.broadcast_to(num_steps, maps.shape[:-3]).reshape(-1)
 
@@ -153,16 +151,17 @@ def iterate(
         return PlannerOutput(logits=logits, value=value, solution=solution)
 
     def in_chunks(arguments: tuple[Array, Any]) -> PlannerOutput:
-        # What is cheap to compute again is not kept for the backward pass: it would be kept for
-        # all chunks.
+        # What is cheap to compute again is not kept for the backward pass, where it would be kept
+        # for all chunks.
         plan = functools.partial(at_once, keep=jax.checkpoint)
         size = max(size for size in range(1, chunk + 1) if count % size == 0)
         fold = lambda leaf: leaf.reshape((count // size, size, *leaf.shape[1:]))
         unfold = lambda leaf: leaf.reshape((count, *leaf.shape[2:]))
         return jax.tree.map(unfold, jax.lax.map(plan, jax.tree.map(fold, arguments)))
 
-    if chunk < count:
-        out = jax.lax.platform_dependent((batch, num_steps), cpu=in_chunks, default=at_once)
-    else:
+    chunk = count if maps_at_once is None else min(maps_at_once, count)
+    if chunk == count:
         out = at_once((batch, num_steps))
+    else:
+        out = jax.lax.platform_dependent((batch, num_steps), cpu=in_chunks, default=at_once)
     return restore_batch(out, maps)

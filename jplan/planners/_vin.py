@@ -15,6 +15,9 @@ from jplan.planners._planner import (
     iterate,
 )
 
+_CACHE = 2**22
+"""Bytes of action values up to which an iteration stays in a CPU's cache."""
+
 
 class VIN(AbstractMapPlanner):
     """Value iteration network.
@@ -120,7 +123,6 @@ class VIN(AbstractMapPlanner):
         def readout(value: Array, inputs: BellmanInputs) -> tuple[Array, Array]:
             return self.readout(self.cell.action_values(value, inputs)), value
 
-        # Above some megabytes of action values an iteration waits for memory.
         bytes_per_map = maps.shape[-3] * maps.shape[-2] * self.q_channels * maps.dtype.itemsize
         return iterate(
             self.cell,
@@ -130,5 +132,5 @@ class VIN(AbstractMapPlanner):
             solver=self.solver if solver is None else solver,
             adjoint=self.adjoint if adjoint is None else adjoint,
             num_steps=num_steps,
-            maps_at_once=max(1, 2**22 // bytes_per_map),
+            maps_at_once=max(1, _CACHE // bytes_per_map),
         )

@@ -1,0 +1,121 @@
+"""The four planners of the table, and the stages in which each is trained."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jplan import envs, fixed_points, planners, training
+
+WORLD: dict[str, Any] = {"moves": 8, "costs": "octile", "corner_cutting": True}
+CALL = 50  # training steps a call
+DEPTH = {8: 12, 16: 30, 28: 50}  # VIN's K
+# Size of the training maps and number of steps, stage by stage.
+VIN_STEPS = {8: {8: 4000}, 16: {8: 1000, 16: 6000}, 28: {8: 1000, 16: 3000, 28: 3000}}
+MAX_PLUS_STEPS = {"soft": 500, "hard": 300}
+REACTIVE_STEPS = {"fcn": 8000, "cnn": 2000}
+KINDS = ["vin", "max-plus-vin", *REACTIVE_STEPS]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a training: what it makes of the planner so far, and how it trains that."""
+
+    name: str
+    size: int
+    steps: int
+    maps: int
+    learning_rate: float
+    loss_fn: training.LossFn
+    begin: Callable[[Any], Any] = lambda planner: planner
+
+    def settings(self):
+        return {name: getattr(self, name) for name in ("size", "steps", "maps", "learning_rate")}
+
+
+def make_planner(kind, size, seed):
+    rngs = nnx.Rngs(seed)
+    if kind == "vin":
+        depth = {"max_steps": DEPTH[size], "adjoint": fixed_points.Unroll()}
+        planner = planners.VIN(8, 2, q_channels=40, **depth, rngs=rngs)
+        # Values start as rewards: with the usual initial kernel they grow by a factor a step.
+        planner.cell.kernel[...] = planner.cell.kernel[...].at[:, :, 1].set(0)
+        return planner
+    if kind == "max-plus-vin":
+        return planners.MaxPlusVIN(8, 2, rngs=rngs)
+    return {"cnn": planners.CNN, "fcn": planners.FCN}[kind](8, 2, size=size, rngs=rngs)
+
+
+def loss_on_maps(planner, batch, key, num_steps=None):
+    """All cells that can reach the goal."""
+    del key
+    return training.imitation_loss(planner.solve(batch.maps, num_steps=num_steps).logits, batch)
+
+
+def loss_at_positions(planner, batch, key, positions=8):
+    """Some cells of each map that can reach the goal."""
+    count, _, width = batch.mask.shape
+    share = jnp.where(batch.mask, 0.0, -jnp.inf).reshape(count, 1, -1)
+    chosen = jax.random.categorical(key, share, shape=(count, positions))
+    rows = jnp.arange(count)[:, None]
+    position = jnp.stack([chosen // width, chosen % width], axis=-1)
+    pick = lambda field: field.reshape(count, -1, *field.shape[3:])[rows, chosen]
+    logits = jax.vmap(planner.policy, (None, 1), 1)(batch.maps, position)
+    optimal, mask = pick(batch.optimal), pick(batch.mask)
+    target = optimal / jnp.maximum(optimal.sum(-1, keepdims=True), 1)
+    losses = optax.losses.safe_softmax_cross_entropy(logits, target)
+    greedy = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
+    total = jnp.maximum(mask.sum(), 1)
+    accuracy = (mask & (greedy & optimal).any(-1)).sum() / total
+    return jnp.where(mask, losses, 0).sum() / total, {"accuracy": accuracy}
+
+
+def make_stages(kind, size, steps=None):
+    """The stages of a planner, in order; ``steps`` overrides their numbers of steps."""
+    if kind == "vin":
+        options = {"maps": 12, "learning_rate": 1e-2, "loss_fn": loss_on_maps}
+        return [
+            Stage(f"size_{small}", small, steps or count, **options)
+            for small, count in VIN_STEPS[size].items()
+        ]
+    if kind == "max-plus-vin":  # what it learns is local: one training serves all sizes
+        loss_fn = functools.partial(loss_on_maps, num_steps=40)
+        options = {"maps": 32, "learning_rate": 1e-2, "loss_fn": loss_fn}
+        soft, hard = (Stage(name, 16, steps or n, **options) for name, n in MAX_PLUS_STEPS.items())
+        return [soft, dataclasses.replace(hard, begin=planners.MaxPlusVIN.hardened)]
+    options = {"maps": 32, "learning_rate": 1e-3, "loss_fn": loss_at_positions}
+    return [Stage("train", size, steps or REACTIVE_STEPS[kind], **options)]
+
+
+@functools.partial(jax.jit, static_argnames=("size", "count"))
+def make_batch(key, *, size, count):
+    """Fresh maps from VIN's law with all their optimal actions."""
+    tasks = jax.vmap(lambda key: envs.vin_grid(key, size))(jax.random.split(key, count))
+    return training.imitation_batch(tasks, **WORLD)
+
+
+@functools.cache
+def compile_stage(stage, graphdef):
+    """The training function of a stage and its optimiser, compiled once for all seeds."""
+    schedule = optax.cosine_decay_schedule(stage.learning_rate, stage.steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    step = functools.partial(
+        training.train_step, graphdef=graphdef, optimizer=optimizer, loss_fn=stage.loss_fn
+    )
+    step = jax.jit(step)
+
+    def advance(state):
+        # Not one scan with the data in it: drawing and solving maps would be compiled each time.
+        metrics = []
+        for _ in range(min(CALL, stage.steps)):
+            key = jax.random.fold_in(state.key, 2 * state.step)
+            state, measured = step(state, make_batch(key, size=stage.size, count=stage.maps))
+            metrics.append(measured)
+        return state, jax.tree.map(lambda *values: jnp.stack(values).mean(), *metrics)
+
+    return advance, optimizer
