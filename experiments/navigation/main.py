@@ -1,4 +1,4 @@
-"""Train a planner on small random mazes, then plan on mazes and real maps it has never seen."""
+"""Train a planner on small mazes, then plan on mazes and real maps it has never seen."""
 
 import argparse
 import csv
@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from real_maps import draw, load_real_map, tasks_on
-from stages import CALL, make_stages, train
+from stages import ADJOINTS, CALL, SETTINGS, SOLVERS, build, make_stages, train
 
-from jplan import envs, planners, training
+from jplan import envs, training
 
 MEASURES = ["success", "optimality", "spl", "single_start_success"]
 COLUMNS = ["planner", "adjoint", "seed", "task", "size", "maps", *MEASURES, "seconds"]
@@ -24,19 +24,28 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/navigation"))
+    parser.add_argument("--planner", choices=SETTINGS, default="max-plus-vin")
+    parser.add_argument("--adjoint", choices=["default", *ADJOINTS], default="default")
+    parser.add_argument("--solver", choices=SOLVERS, default="picard", help="not of max-plus-vin")
+    parser.add_argument(
+        "--data", type=pathlib.Path, help="DiffPlan maze set (.npz) to train and validate on"
+    )
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds, one after another")
     parser.add_argument(
         "--map",
-        nargs="+",
-        default=["elevation"],
-        help="MovingAI .map files or images; elevation is the real one that matplotlib ships",
+        nargs="*",
+        help="MovingAI .map files or images; elevation is the real one that matplotlib ships, and "
+        "what max-plus-vin takes if none is given",
     )
     parser.add_argument("--goals", type=int, default=1, help="random goals on each real map")
-    parser.add_argument("--soft-steps", type=int, default=500, help="steps of the soft stage")
-    parser.add_argument("--hard-steps", type=int, default=200, help="steps of the hard stage")
+    parser.add_argument("--size", type=int, default=15, help="of the mazes to train on")
+    parser.add_argument("--sizes", type=int, nargs="*", help="of the mazes to evaluate on")
+    parser.add_argument("--steps", type=int, nargs="*", help="training steps, one for each stage")
+    parser.add_argument("--iterations", type=int, help="budget K of the planner's iteration")
+    parser.add_argument("--hidden", type=int, default=32, help="channels of gppn and conv-gppn")
     parser.add_argument("--batch", type=int, default=32, help="mazes a step")
-    parser.add_argument("--learning-rate", type=float, default=1e-2)
+    parser.add_argument("--learning-rate", type=float)
     parser.add_argument(
         "--shuffle-actions",
         action="store_true",
@@ -44,10 +53,18 @@ def parse_arguments():
     )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
-    if options.smoke:
-        options.soft_steps, options.hard_steps = 20, 10
-    if options.soft_steps % CALL or options.hard_steps % CALL:
-        parser.error(f"--soft-steps and --hard-steps must be multiples of {CALL}")
+    settings, grows = SETTINGS[options.planner], options.planner == "max-plus-vin"
+    names = list(settings["stages"])
+    steps = options.steps or list(settings["stages"].values())
+    steps = [20, 10][: len(names)] if options.smoke else steps
+    if len(steps) != len(names) or any(count % CALL or count < 1 for count in steps):
+        parser.error(f"--steps wants a multiple of {CALL} for each of the stages {names}")
+    options.stages = dict(zip(names, steps, strict=True))
+    options.learning_rate = options.learning_rate or settings["learning_rate"]
+    options.iterations = options.iterations or settings["iterations"]
+    options.sizes = options.sizes or (list(EVALUATIONS) if grows else [options.size])
+    options.sizes = [options.size] if options.smoke else options.sizes
+    options.map = (["elevation"] if grows else []) if options.map is None else options.map
     return options
 
 
@@ -59,25 +76,39 @@ def measure(state, tasks, inverse, key, *, graphdef, batch_size):
     return {name: jnp.nanmean(getattr(measures, name)) for name in MEASURES}
 
 
+def evaluations(options, key):
+    """Names, sizes, tasks and batch sizes of what a planner is measured on."""
+    if options.data:
+        tasks = envs.load_diffplan_mazes(options.data, split="valid")
+        tasks = jax.tree.map(lambda leaf: leaf[:20], tasks) if options.smoke else tasks
+        yield options.data.stem, tasks.free.shape[1], tasks, 20
+    for size in options.sizes:
+        count, batch_size = (20, 20) if options.smoke else EVALUATIONS.get(size, (200, 10))
+        keys = jax.random.split(jax.random.fold_in(key, size), count)
+        draw_maze = functools.partial(envs.maze, size=size)
+        yield "maze", size, jax.jit(jax.vmap(draw_maze))(keys), batch_size
+
+
 def main():
     options = parse_arguments()
-    evaluations = {15: (20, 20)} if options.smoke else EVALUATIONS
     rows, begin = [], time.perf_counter()
     real_maps = {pathlib.Path(path).stem: load_real_map(path) for path in options.map}
     inverse, key = jnp.arange(4), jax.random.key(options.seed)
     while options.shuffle_actions and (inverse == jnp.arange(4)).any():
         key, draw_key = jax.random.split(key)
         inverse = jax.random.permutation(draw_key, 4)
-    names = ("soft_steps", "hard_steps", "batch", "learning_rate")
-    settings = {name: getattr(options, name) for name in names} | {"actions": inverse.tolist()}
-    stages = make_stages(options, inverse)
+    names = ["planner", "adjoint", "solver", "stages", "iterations", "hidden", "batch", "size"]
+    settings = {name: getattr(options, name) for name in [*names, "learning_rate"]}
+    settings |= {"actions": inverse.tolist(), "data": str(options.data)}
+    tasks = envs.load_diffplan_mazes(options.data, split="train") if options.data else None
+    stages = make_stages(options, tasks, inverse)
     for seed in range(options.seed, options.seed + options.seeds):
         out = options.out / f"seed_{seed}"
         train_key, maze_key, map_key = jax.random.split(jax.random.key(seed), 3)
-        untrained = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(seed))
+        untrained = build(options, seed, "soft")
         planner = train(untrained, stages, seed, out, train_key, settings)
         training.save(out / "planner", planner)
-        name = "MaxPlusVIN, actions shuffled" if options.shuffle_actions else "MaxPlusVIN"
+        name = type(planner).__name__ + (", actions shuffled" if options.shuffle_actions else "")
 
         def report(planner, name, task, size, tasks, batch_size, seed=seed):
             clock = time.perf_counter()
@@ -89,26 +120,24 @@ def main():
             )
             shares = {name: float(shares[name]) for name in MEASURES}
             seconds = round(time.perf_counter() - clock, 2)
-            row = [name, type(planner.adjoint).__name__, seed, task, size, len(tasks.goal)]
+            adjoint = type(getattr(planner, "adjoint", None)).__name__
+            row = [name, adjoint, seed, task, size, len(tasks.goal)]
             rows.append(dict(zip(COLUMNS, [*row, *shares.values(), seconds], strict=True)))
             text = "  ".join(f"{key} {100 * value:6.2f}" for key, value in shares.items())
             print(f"{name:28} {task:>16} {size:>7}  {text}", flush=True)
 
-        for size, (count, batch_size) in evaluations.items():
-            seeds = jax.random.split(jax.random.fold_in(maze_key, size), count)
-            tasks = jax.jit(jax.vmap(lambda key, size=size: envs.maze(key, size)))(seeds)
-            if size == 15:
-                report(untrained, "untrained", "maze", size, tasks, batch_size)
-            report(planner, name, "maze", size, tasks, batch_size)
-            if seed == options.seed and size <= 27:
-                narrow = tasks.free.sum((1, 2)).argmin()
-                draw(planner, tasks, narrow, inverse, options.out / f"maze_{size}.png")
+        for index, (task, size, mazes, batch) in enumerate(evaluations(options, maze_key)):
+            if index == 0:
+                report(untrained, "untrained", task, size, mazes, batch)
+            report(planner, name, task, size, mazes, batch)
+            if seed == options.seed and task == "maze" and size <= 27:
+                narrow = mazes.free.sum((1, 2)).argmin()
+                draw(planner, mazes, narrow, inverse, options.out / f"maze_{size}.png")
         for label, free in real_maps.items():
-            tasks = tasks_on(free, options.goals, map_key)
-            size = "x".join(map(str, free.shape))
-            report(planner, name, label, size, tasks, 1)
+            mazes = tasks_on(free, options.goals, map_key)
+            report(planner, name, label, "x".join(map(str, free.shape)), mazes, 1)
             if seed == options.seed:
-                draw(planner, tasks, 0, inverse, options.out / f"{label}.png")
+                draw(planner, mazes, 0, inverse, options.out / f"{label}.png")
     with open(options.out / "metrics.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=COLUMNS)
         writer.writeheader()

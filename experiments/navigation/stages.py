@@ -1,42 +1,118 @@
-"""The two stages of training MaxPlusVIN on small mazes."""
+"""How each planner is built and trained."""
 
 import functools
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 
+import jplan as jp
 from jplan import envs, planners, training
 
 CALL = 10  # training steps a call
+POSITIONS = 8  # cells a map that a reactive planner is trained on
+
+ADJOINTS = {
+    "unroll": jp.Unroll(),
+    "truncated": jp.Truncated(15),
+    "safeguarded": jp.Safeguarded(steps=15),
+    "implicit": jp.Implicit(backward=jp.Anderson(max_steps=15)),
+    "one-step": jp.OneStep(),
+}
+SOLVERS = {"picard": jp.Picard, "anderson": jp.Anderson, "broyden": jp.Broyden}
+
+# Settings that the command line may override: stages and their steps, learning rate, iterations.
+SETTINGS = {
+    "max-plus-vin": {"stages": {"soft": 500, "hard": 200}, "learning_rate": 1e-2, "iterations": 40},
+    "vin": {"stages": {"train": 2000}, "learning_rate": 1e-2, "iterations": 40},
+    "gppn": {"stages": {"train": 3000}, "learning_rate": 2e-3, "iterations": 20},
+    "conv-gppn": {"stages": {"train": 3000}, "learning_rate": 3e-3, "iterations": 40},
+    "cnn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
+    "fcn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
+}
 
 
-def batch_fn(batch_size, key):
-    tasks = jax.vmap(lambda key: envs.maze(key, 15))(jax.random.split(key, batch_size))
-    return training.imitation_batch(tasks)
+def build(options, seed, stage):
+    """An untrained planner."""
+    rngs = nnx.Rngs(seed)
+    if options.planner == "cnn":
+        return planners.CNN(4, 2, size=options.size, rngs=rngs)
+    if options.planner == "fcn":
+        return planners.FCN(4, 2, size=options.size, rngs=rngs)
+    adjoint = None if options.adjoint == "default" else ADJOINTS[options.adjoint]
+    if options.planner == "max-plus-vin":
+        return planners.MaxPlusVIN(4, 2, adjoint=adjoint, hard=stage == "hard", rngs=rngs)
+    common = {
+        "max_steps": options.iterations,
+        "adjoint": adjoint,
+        "solver": SOLVERS[options.solver](max_steps=options.iterations),
+        "rngs": rngs,
+    }
+    if options.planner == "vin":
+        return planners.VIN(4, 2, **common)
+    if options.planner == "gppn":
+        return planners.GPPN(4, 2, hidden=options.hidden, kernel_size=9, **common)
+    return planners.ConvGPPN(4, 2, hidden=options.hidden, **common)
 
 
-def loss_fn(inverse, planner, batch, key):
-    del key
-    logits = planner.solve(batch.maps, num_steps=40).logits[..., inverse]
-    return training.imitation_loss(logits, batch)
+def maze_batch(options, key):
+    """Fresh mazes by GPPN's law, with all their optimal actions."""
+    keys = jax.random.split(key, options.batch)
+    return training.imitation_batch(jax.vmap(lambda key: envs.maze(key, options.size))(keys))
 
 
-def make_stages(options, inverse):
-    """The two compiled training functions: soft costs and kernels, then hard ones."""
-    stages, steps = {}, {"soft": options.soft_steps, "hard": options.hard_steps}
-    for stage in steps:
-        planner = planners.MaxPlusVIN(4, 2, hard=stage == "hard", rngs=nnx.Rngs(0))
-        optimizer = optax.adam(optax.cosine_decay_schedule(options.learning_rate, steps[stage]))
+def data_batch(options, tasks, key):
+    """Mazes drawn from a data set, with all their optimal actions."""
+    index = jax.random.randint(key, (options.batch,), 0, len(tasks.goal))
+    return training.imitation_batch(jax.tree.map(lambda leaf: leaf[index], tasks))
+
+
+def loss_fn(options, inverse, planner, batch, key):
+    """Imitation in all cells, or in a few of them for a planner that sees one cell at a time."""
+    if options.planner in ("cnn", "fcn"):
+        return position_loss(inverse, planner, batch, key)
+    num_steps = options.iterations if options.planner == "max-plus-vin" else None
+    out = planner.solve(batch.maps, num_steps=num_steps)
+    loss, metrics = training.imitation_loss(out.logits[..., inverse], batch)
+    return loss, metrics | {"residual": out.solution.residual.mean()}
+
+
+def position_loss(inverse, planner, batch, key):
+    """Cross-entropy in random cells of each map."""
+    count, height, width = batch.mask.shape
+    weights = jnp.where(batch.mask.reshape(count, -1), 0.0, -jnp.inf)
+    cells = jax.random.categorical(key, weights, axis=-1, shape=(POSITIONS, count))
+    position = jnp.stack([cells // width, cells % width], axis=-1)
+    logits = jax.vmap(lambda position: planner.policy(batch.maps, position))(position)
+    optimal = batch.optimal.reshape(count, height * width, -1)[jnp.arange(count)[None], cells]
+    target = optimal / jnp.maximum(optimal.sum(-1, keepdims=True), 1)
+    known = optimal.any(-1)  # a map in which no cell can reach the goal has no target
+    losses = optax.losses.softmax_cross_entropy(logits[..., inverse], target)
+    chosen = jax.nn.one_hot(logits[..., inverse].argmax(-1), 4, dtype=bool)
+    total = jnp.maximum(known.sum(), 1)
+    accuracy = jnp.where(known, (chosen & optimal).any(-1), False).sum() / total
+    return jnp.where(known, losses, 0).sum() / total, {"accuracy": accuracy}
+
+
+def make_stages(options, tasks, inverse):
+    """The compiled training function of each stage; one for all seeds."""
+    batch = maze_batch if tasks is None else functools.partial(data_batch, tasks=tasks)
+    stages = {}
+    for stage, steps in options.stages.items():
+        schedule = optax.cosine_decay_schedule(options.learning_rate, steps)
+        optimizer = optax.adam(schedule)
+        if options.planner != "max-plus-vin":
+            optimizer = optax.chain(optax.clip_by_global_norm(1.0), optimizer)
         advance = functools.partial(
             training.scan_steps,
-            graphdef=nnx.graphdef(planner),
+            graphdef=nnx.graphdef(build(options, 0, stage)),
             optimizer=optimizer,
-            batch_fn=functools.partial(batch_fn, options.batch),
-            loss_fn=functools.partial(loss_fn, inverse),
+            batch_fn=lambda key: batch(options, key=key),
+            loss_fn=functools.partial(loss_fn, options, inverse),
             num_steps=CALL,
         )
-        stages[stage] = (jax.jit(advance), optimizer, steps[stage])
+        stages[stage] = (jax.jit(advance), optimizer, steps)
     return stages
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import dataclasses
 import functools
 import pathlib
 import time
@@ -41,12 +42,15 @@ def train(planner, stages, seed, out):
         planner = stage.begin(planner)
         advance, optimizer = compile_stage(stage, nnx.graphdef(planner))
         graphdef, state = training.init_state(planner, optimizer, key)
+        fields = ("size", "steps", "maps", "learning_rate")
+        settings = {name: getattr(stage, name) for name in fields} | {"seed": seed}
+        settings |= planner.configuration()
         state, rows = training.fit(
             advance,
             state,
             num_steps=stage.steps,
             directory=out / stage.name,
-            settings=stage.settings() | {"seed": seed},
+            settings={name: repr(value) for name, value in settings.items()},
             checkpoint_every=500,
             label=f"{out.name}, {stage.name}",
         )
@@ -84,13 +88,16 @@ def main():
     options = parse_arguments()
     rows, begin = [], time.perf_counter()
     if options.smoke:
-        options.sizes, options.maps = [8], 20
+        # Without the CNN, which is trained as the FCN is.
+        options.sizes, options.maps, options.planner = [8], 20, ["vin", "max-plus-vin", "fcn"]
     for size in options.sizes:
         draw_task = lambda key, size=size: envs.vin_grid(key, size)
         seeds = jax.random.split(jax.random.fold_in(jax.random.key(2016), size), options.maps)
         tasks = jax.jit(jax.vmap(draw_task))(seeds)
         for kind in options.planner:
-            stages = make_stages(kind, size, 4 if options.smoke else None)
+            stages = make_stages(kind, size)
+            if options.smoke:
+                stages = [dataclasses.replace(stage, size=8, maps=8, steps=2) for stage in stages]
             few = kind == "cnn" and size == 28
             unseen = jax.tree.map(lambda leaf, n=options.cnn_maps if few else None: leaf[:n], tasks)
             for seed in range(options.seed, options.seed + options.seeds):

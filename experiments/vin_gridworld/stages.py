@@ -14,11 +14,14 @@ from jplan import envs, fixed_points, planners, training
 
 WORLD: dict[str, Any] = {"moves": 8, "costs": "octile", "corner_cutting": True}
 CALL = 50  # training steps a call
-DEPTH = {8: 12, 16: 30, 28: 50}  # VIN's K
+DEPTH = {8: 20, 16: 30, 28: 50}  # VIN's K
 # Size of the training maps and number of steps, stage by stage.
-VIN_STEPS = {8: {8: 4000}, 16: {8: 1000, 16: 6000}, 28: {8: 1000, 16: 3000, 28: 3000}}
+VIN_STEPS = {8: {8: 8000}, 16: {8: 1000, 16: 6000}, 28: {8: 1000, 16: 3000, 28: 3000}}
 MAX_PLUS_STEPS = {"soft": 500, "hard": 300}
-REACTIVE_STEPS = {"fcn": 8000, "cnn": 2000}
+REACTIVE_STEPS = {
+    "fcn": {8: 4000, 16: 4000, 28: 4000},
+    "cnn": {8: 4000, 16: 1500, 28: 500},
+}
 KINDS = ["vin", "max-plus-vin", *REACTIVE_STEPS]
 
 
@@ -33,9 +36,6 @@ class Stage:
     learning_rate: float
     loss_fn: training.LossFn
     begin: Callable[[Any], Any] = lambda planner: planner
-
-    def settings(self):
-        return {name: getattr(self, name) for name in ("size", "steps", "maps", "learning_rate")}
 
 
 def make_planner(kind, size, seed):
@@ -75,21 +75,21 @@ def loss_at_positions(planner, batch, key, positions=8):
     return jnp.where(mask, losses, 0).sum() / total, {"accuracy": accuracy}
 
 
-def make_stages(kind, size, steps=None):
-    """The stages of a planner, in order; ``steps`` overrides their numbers of steps."""
+def make_stages(kind, size):
+    """The stages of a planner, in order."""
     if kind == "vin":
         options = {"maps": 12, "learning_rate": 1e-2, "loss_fn": loss_on_maps}
         return [
-            Stage(f"size_{small}", small, steps or count, **options)
+            Stage(f"size_{small}", small, count, **options)
             for small, count in VIN_STEPS[size].items()
         ]
     if kind == "max-plus-vin":  # what it learns is local: one training serves all sizes
         loss_fn = functools.partial(loss_on_maps, num_steps=40)
         options = {"maps": 32, "learning_rate": 1e-2, "loss_fn": loss_fn}
-        soft, hard = (Stage(name, 16, steps or n, **options) for name, n in MAX_PLUS_STEPS.items())
+        soft, hard = (Stage(name, 16, n, **options) for name, n in MAX_PLUS_STEPS.items())
         return [soft, dataclasses.replace(hard, begin=planners.MaxPlusVIN.hardened)]
     options = {"maps": 32, "learning_rate": 1e-3, "loss_fn": loss_at_positions}
-    return [Stage("train", size, steps or REACTIVE_STEPS[kind], **options)]
+    return [Stage("train", size, REACTIVE_STEPS[kind][size], **options)]
 
 
 @functools.partial(jax.jit, static_argnames=("size", "count"))
@@ -110,10 +110,10 @@ def compile_stage(stage, graphdef):
     step = jax.jit(step)
 
     def advance(state):
-        # Not one scan with the data in it: drawing and solving maps would be compiled each time.
+        # No scan with the data inside, or the generator would be compiled anew for each planner.
         metrics = []
         for _ in range(min(CALL, stage.steps)):
-            key = jax.random.fold_in(state.key, 2 * state.step)
+            key, _ = jax.random.split(jax.random.fold_in(state.key, state.step))
             state, measured = step(state, make_batch(key, size=stage.size, count=stage.maps))
             metrics.append(measured)
         return state, jax.tree.map(lambda *values: jnp.stack(values).mean(), *metrics)

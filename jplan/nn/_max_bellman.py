@@ -118,7 +118,11 @@ class BellmanInputs:
 class MaxBellmanCell(AbstractCell):
     """One step of a value iteration network.
 
-        Q_q(s) = sum_k W_q(k) R(s + k) + P_q(k) V(s + k),    V(s) <- max_q Q_q(s)
+        Q_q(s) = sum_k W_q(k) R(s + k) + discount P_q(k) V(s + k),    V(s) <- max_q Q_q(s)
+
+    ``P_q`` is a softmax over the kernel of channel ``q``: the chances of its neighbours. So the
+    step is monotone and a contraction of modulus ``discount`` in the sup norm, whatever has been
+    learnt, and no iteration blows up.
 
     The reward's share is convolved once, outside the loop. For gradients a step keeps only the
     greedy channel of each cell, one byte: the step is linear in ``V``, ``R`` and the kernel of that
@@ -127,6 +131,8 @@ class MaxBellmanCell(AbstractCell):
     Args:
       q_channels: number of action channels Q; need not be the number of actions.
       kernel_size: odd; information travels ``(kernel_size - 1) / 2`` cells a step.
+      discount: of the value; 1 for none.
+      sharpness: factor on the logits of ``P``: how much faster than the rewards they learn.
       forward_mode: static; a form in matrix products that has jvp and Hessians. At ties it splits
         the gradient evenly, whereas the default gives it to the first maximiser.
       rngs: for the initial kernel.
@@ -137,6 +143,9 @@ class MaxBellmanCell(AbstractCell):
       >>> cell(cell.start(inputs), inputs).shape
       (5, 6)
 
+    Note:
+      The paper's kernel of the value is free, so its iteration may grow without bound.
+
     References:
       Tamar et al., Value iteration networks, 2016, section 4.1.
     """
@@ -146,6 +155,8 @@ class MaxBellmanCell(AbstractCell):
         q_channels: int,
         *,
         kernel_size: int,
+        discount: float = 0.99,
+        sharpness: float = 10.0,
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
@@ -156,8 +167,18 @@ class MaxBellmanCell(AbstractCell):
             )
         initial = nnx.initializers.lecun_normal()
         shape = (kernel_size, kernel_size, 2, q_channels)
+        self.discount = discount
+        self.sharpness = sharpness
         self.forward_mode = forward_mode
         self.kernel = nnx.Param(initial(rngs.params(), shape))
+
+    def transitions(self, offset: Array | None = None) -> Array:
+        """The kernel of the iteration, [K, K, 2, Q]: of the reward, and of the discounted value."""
+        kernel = self.kernel[...] if offset is None else self.kernel[...] + offset
+        size, _, _, num = kernel.shape
+        logits = self.sharpness * kernel[:, :, 1].reshape(size * size, num)
+        chances = self.discount * jax.nn.softmax(logits, axis=0)
+        return jnp.stack([kernel[:, :, 0], chances.reshape(size, size, num)], axis=2)
 
     def prepare(self, reward: Array, offset: Array | None = None) -> BellmanInputs:
         """The reward's share of the action values, computed once, outside the loop.
@@ -166,7 +187,7 @@ class MaxBellmanCell(AbstractCell):
           reward: [H, W].
           offset: [K, K, 2, Q], added to the kernel for this map; None where there is none.
         """
-        kernel = None if offset is None else self.kernel[...] + offset
+        kernel = None if offset is None else self.transitions(offset)
         product = self.forward_mode or offset is not None
         expected = _expand(product, reward, self.kernel[...] if kernel is None else kernel, 0)
         if not self.forward_mode:
@@ -198,7 +219,7 @@ class MaxBellmanCell(AbstractCell):
         A kernel a map is a grouped convolution under vmap, which matrix products outrun.
         """
         if inputs.kernel is None:
-            return self.kernel[...], self.forward_mode
+            return self.transitions(), self.forward_mode
         return inputs.kernel, True
 
 
@@ -225,13 +246,15 @@ def _backup(
 def _backup_forward(
     by_products: bool, value: Array, reward: Array, expected: Array, kernel: Array
 ) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    # For second derivatives the result must itself have this rule; the compiler merges the two.
+    result = _backup(by_products, value, reward, expected, kernel)
     q = expected + _expand(by_products, value, kernel, 1)
     best, num = q.max(-1), q.shape[-1]
     # The first maximiser as a maximum of floats, half the time of argmax on CPU.
     rank = jnp.arange(num, 0, -1, dtype=q.dtype)
     greedy = num - jnp.where(q == best[..., None], rank, 1).max(-1)
     greedy = greedy.astype(jnp.uint8 if num <= 256 else jnp.int32)
-    return best + 0 * value, (value, reward, greedy, kernel)
+    return result, (value, reward, greedy, kernel)
 
 
 def _backup_backward(

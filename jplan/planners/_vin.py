@@ -121,7 +121,8 @@ class VIN(AbstractMapPlanner):
             return self.cell.prepare(self.mapper(m), offset)
 
         def readout(value: Array, inputs: BellmanInputs) -> tuple[Array, Array]:
-            return self.readout(self.cell.action_values(value, inputs)), value
+            q = self.cell.action_values(value, inputs)
+            return self.readout(q - q.max(-1, keepdims=True)), value
 
         bytes_per_map = maps.shape[-3] * maps.shape[-2] * self.q_channels * maps.dtype.itemsize
         return iterate(

@@ -1,0 +1,197 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy.signal import correlate
+
+import jplan as jp
+from jplan.nn import BellmanInputs, KernelMapper, MaxBellmanCell, RewardMapper
+
+
+def make(num=5, size=3, x64=True, **options):
+    cell = MaxBellmanCell(num, kernel_size=size, rngs=nnx.Rngs(0), **options)
+    if x64:
+        graphdef, state = nnx.split(cell)
+        cell = nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf.astype(jnp.float64), state))
+    rng = np.random.default_rng(0)
+    return cell, jnp.asarray(rng.normal(size=(6, 7))), jnp.asarray(rng.normal(size=(6, 7)))
+
+
+def equations(kernel, discount, sharpness, reward, value):
+    """Q by the formula of the docstring, in NumPy."""
+    chances = np.exp(sharpness * kernel[:, :, 1])
+    chances = discount * chances / chances.sum((0, 1))
+    q = [
+        correlate(reward, kernel[:, :, 0, c], "same") + correlate(value, chances[..., c], "same")
+        for c in range(kernel.shape[-1])
+    ]
+    return np.stack(q, axis=-1)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("offset", [False, True])
+@pytest.mark.parametrize("forward_mode", [False, True])
+def test_a_step_equals_the_equations(x64, size, offset, forward_mode):
+    cell, reward, value = make(size=size, discount=0.9, sharpness=2.0, forward_mode=forward_mode)
+    kernel, extra = np.asarray(cell.kernel[...]), None
+    if offset:
+        extra = jnp.asarray(np.random.default_rng(1).normal(size=kernel.shape))
+        kernel = kernel + np.asarray(extra)
+    inputs = cell.prepare(reward, extra)
+    q = equations(kernel, 0.9, 2.0, np.asarray(reward), np.asarray(value))
+    np.testing.assert_allclose(cell.action_values(value, inputs), q, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(cell(value, inputs), q.max(-1), rtol=1e-10, atol=1e-12)
+    assert float(jnp.abs(cell.start(inputs)).max()) == 0
+
+
+def iterated(cell, num_steps=6):
+    """A scalar of some steps, as a function of parameters, reward and value."""
+    graphdef, state = nnx.split(cell)
+
+    def loss(state, reward, value, offset=None):
+        cell = nnx.merge(graphdef, state)
+        inputs = cell.prepare(reward, offset)
+        for _ in range(num_steps):
+            value = cell(value, inputs)
+        return jnp.sum(jnp.sin(value)) + jnp.sum(jnp.cos(cell.action_values(value, inputs)))
+
+    return loss, state
+
+
+@pytest.mark.parametrize("offset", [False, True])
+def test_custom_gradient_equals_that_of_the_plain_form(x64, offset):
+    gradients = []
+    for forward_mode in (False, True):
+        cell, reward, value = make(sharpness=2.0, forward_mode=forward_mode)
+        extra = jnp.linspace(-0.5, 0.5, 90).reshape(3, 3, 2, 5) if offset else None
+        loss, state = iterated(cell)
+        wanted = (0, 1, 2, 3) if offset else (0, 1, 2)
+        gradients.append(jax.grad(loss, argnums=wanted)(state, reward, value, extra))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), *gradients)
+
+
+def test_gradient_equals_finite_differences(x64):
+    cell, reward, value = make(sharpness=2.0)
+    loss, state = iterated(cell)
+    direction = jnp.asarray(np.random.default_rng(2).normal(size=state["kernel"][...].shape))
+    shifted = lambda h: jax.tree.map(lambda leaf: leaf + h * direction, state)
+    slope = (loss(shifted(1e-6), reward, value) - loss(shifted(-1e-6), reward, value)) / 2e-6
+    gradient = jax.grad(loss)(state, reward, value)["kernel"][...]
+    np.testing.assert_allclose(jnp.vdot(gradient, direction), slope, rtol=1e-6)
+
+
+def test_second_order(x64):
+    products = []
+    for forward_mode in (False, True):
+        cell, reward, value = make(sharpness=2.0, forward_mode=forward_mode)
+        loss, state = iterated(cell, num_steps=3)
+        inner = lambda r, loss=loss, state=state, v=value: jnp.sum(jax.grad(loss, 1)(state, r, v))
+        products.append(jax.grad(inner)(reward))
+    np.testing.assert_allclose(*products, rtol=1e-8, atol=1e-10)
+
+
+def test_vmap_equals_loop(x64):
+    cell, reward, value = make(sharpness=2.0)
+    loss, state = iterated(cell)
+    rewards, values = jnp.stack([reward, 2 * reward, -reward]), jnp.stack([value, value, value])
+    total = lambda state: jnp.sum(jax.vmap(loss, (None, 0, 0))(state, rewards, values))
+    got = jax.grad(total)(state)["kernel"][...]
+    expected = sum(
+        jax.grad(loss)(state, r, v)["kernel"][...] for r, v in zip(rewards, values, strict=True)
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-10)
+
+
+def test_at_a_tie_the_first_maximiser_takes_the_gradient(x64):
+    for forward_mode, expected in ((False, [1.0, 0.0]), (True, [0.5, 0.5])):
+        cell, *_ = make(num=2, size=1, forward_mode=forward_mode)
+        cell.kernel[...] = jnp.ones((1, 1, 2, 2), jnp.float64)
+        graphdef, state = nnx.split(cell)
+
+        def value(state, graphdef=graphdef):
+            cell = nnx.merge(graphdef, state)
+            return cell(jnp.zeros((1, 1)), cell.prepare(jnp.ones((1, 1)))).sum()
+
+        np.testing.assert_allclose(jax.grad(value)(state)["kernel"][...][0, 0, 0], expected)
+
+
+def test_a_contraction_and_monotone_whatever_was_learnt(x64, key):
+    cell, reward, value = make(discount=0.9)
+    cell.kernel[...] = 5.0 * cell.kernel[...]
+    graphdef, state = nnx.split(cell)
+    step = lambda params, z: nnx.merge(graphdef, params[0])(z, params[1])
+    params = (state, cell.prepare(reward))
+    jp.testing.assert_contraction(step, params, value, key, modulus=0.9)
+    jp.testing.assert_monotone(step, params, value, jax.random.key(1))
+
+
+def test_implicit_gradient_equals_the_unrolled_one(x64):
+    cell, reward, _ = make(discount=0.8, sharpness=2.0)
+    graphdef, state = nnx.split(cell)
+
+    def loss(state, reward, adjoint):
+        cell = nnx.merge(graphdef, state)
+        inputs = jax.tree.map(lambda leaf: leaf[None], cell.prepare(reward))
+        z0 = jnp.zeros((1, *reward.shape))
+        solver = jp.Picard(max_steps=300, tol=1e-13)
+        solution = jp.nn.solve_cell(cell, inputs, z0, solver=solver, adjoint=adjoint)
+        return jnp.sum(jnp.sin(solution.value))
+
+    exact = jax.grad(loss, argnums=(0, 1))(state, reward, jp.Unroll())
+    backward = jp.Picard(max_steps=300, tol=1e-13)
+    implicit = jax.grad(loss, argnums=(0, 1))(state, reward, jp.Implicit(backward=backward))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8), exact, implicit)
+
+
+@pytest.mark.parametrize("where", ["kernel", "reward", "value"])
+def test_nan_is_not_lost_in_the_maximum(where):
+    cell, reward, value = make(num=64, x64=False)
+    reward, value = reward.astype(jnp.float32), value.astype(jnp.float32)
+    if where == "kernel":
+        cell.kernel[...] = cell.kernel[...].at[1, 1, 0, 40].set(jnp.nan)
+    elif where == "reward":
+        reward = reward.at[2, 3].set(jnp.nan)
+    inputs = cell.prepare(reward)
+    start = cell.start(inputs) if where != "value" else value.at[2, 3].set(jnp.nan)
+    assert bool(jnp.isnan(cell(start, inputs)).any())
+
+
+def test_more_than_256_channels(x64):
+    cell, reward, value = make(num=300, size=1)
+    loss, state = iterated(cell, num_steps=1)
+    last = jnp.zeros((1, 1, 2, 300)).at[0, 0, 0, 299].set(1.0).at[0, 0, 1].set(0.1)
+    state["kernel"][...] = last
+    gradient = jax.grad(loss)(state, jnp.abs(reward) + 1, value)["kernel"][...]
+    assert float(jnp.abs(gradient[0, 0, 1, 299])) == 0  # one neighbour: its chance is 1 anyway
+    assert float(jnp.abs(gradient[0, 0, 0, 299])) > 0
+
+
+def test_mappers():
+    maps = jax.random.uniform(jax.random.key(0), (6, 7, 2))
+    reward = RewardMapper(2, hidden=4, kernel_size=3, rngs=nnx.Rngs(0))
+    hidden = np.stack(
+        [
+            sum(correlate(maps[..., c], reward.kernel[...][..., c, h], "same") for c in range(2))
+            for h in range(4)
+        ],
+        axis=-1,
+    )
+    expected = np.maximum(hidden, 0) @ np.asarray(reward.out[...])
+    np.testing.assert_allclose(reward(maps), expected[..., 0], rtol=1e-4, atol=1e-5)
+    kernel = KernelMapper(2, (3, 3, 2, 5), hidden=4, kernel_size=3, rngs=nnx.Rngs(0))
+    assert float(jnp.abs(kernel(maps)).max()) == 0
+    kernel.out[...] = jnp.ones_like(kernel.out[...])
+    assert float(jnp.abs(kernel(maps)).max()) > 0
+
+
+def test_an_even_kernel_is_refused():
+    with pytest.raises(ValueError, match="kernel_size is 2, expected an odd number"):
+        MaxBellmanCell(5, kernel_size=2, rngs=nnx.Rngs(0))
+
+
+def test_inputs_are_a_pytree():
+    cell, reward, _ = make(x64=False)
+    inputs = cell.prepare(reward.astype(jnp.float32))
+    assert isinstance(inputs, BellmanInputs)
+    assert len(jax.tree.leaves(inputs)) == 2
