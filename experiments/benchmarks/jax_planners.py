@@ -99,9 +99,9 @@ def generic_case(kind, width, steps, params, batch, work):
     )
 
     def vin(planner, maps):
-        mapper, cell = planner.mapper, planner.cell
+        mapper = planner.mapper
         hidden = jax.nn.relu(convolve(maps, mapper.kernel[...]) + mapper.bias[...])
-        kernel = cell.transitions()
+        kernel = planner.kernel()
         given = convolve(hidden @ mapper.out[...], kernel[:, :, :1])
         backup = lambda value: given + convolve(value[..., None], kernel[:, :, 1:])
         start = jnp.zeros(maps.shape[:-1])
@@ -143,9 +143,9 @@ def generic_case(kind, width, steps, params, batch, work):
 
 def torch_arrays(kind, planner):
     """Our parameters by the names of the PyTorch networks."""
-    cell, array = planner.cell, lambda parameter: np.asarray(parameter[...])
+    array = lambda parameter: np.asarray(parameter[...])
     if kind == "VIN":
-        kernel = np.asarray(cell.transitions())
+        kernel = np.asarray(planner.kernel())
         return {
             "mapper_kernel": array(planner.mapper.kernel),
             "mapper_bias": array(planner.mapper.bias),
@@ -154,6 +154,7 @@ def torch_arrays(kind, planner):
             "v_kernel": kernel[:, :, 1:],
             "readout_kernel": array(planner.readout.kernel),
         }
+    cell = planner.cell
     return {
         "input_kernel": array(cell.input_kernel),
         "bias": array(cell.bias),

@@ -114,7 +114,8 @@ def main():
                 rows.append(dict(zip(COLUMNS, [*row, len(unseen.goal)], strict=True)))
                 print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
                 if kind == "vin" and seed == options.seed:
-                    draw(planner, tasks, options.out / f"vin_{size}.png")
+                    first = jax.tree.map(lambda leaf: leaf[0], tasks)
+                    draw(planner, first, options.out / f"vin_{size}.png")
     options.out.mkdir(parents=True, exist_ok=True)
     with open(options.out / "metrics.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=COLUMNS)

@@ -2,7 +2,13 @@
 
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
-from jplan.nn._max_bellman import BellmanInputs, KernelMapper, MaxBellmanCell, RewardMapper
+from jplan.nn._max_bellman import (
+    BellmanInputs,
+    KernelMapper,
+    MaxBellmanCell,
+    RewardMapper,
+    TransitionKernel,
+)
 from jplan.nn._max_plus import (
     FLOOR,
     MaxPlusCell,
@@ -28,6 +34,7 @@ __all__ = [
     "MoveCosts",
     "PathLSTMCell",
     "RewardMapper",
+    "TransitionKernel",
     "loop_convolution",
     "solve_cell",
 ]

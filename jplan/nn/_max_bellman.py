@@ -54,8 +54,8 @@ class RewardMapper(nnx.Module):
 class KernelMapper(nnx.Module):
     """Network from a map to a kernel of its own: transitions that depend on the observation.
 
-    A convolution and a rectifier, their mean over the map, and a linear layer that starts at zero,
-    so that it is added to a common kernel.
+    A convolution and a rectifier, their mean over the map, and a linear layer that starts at zero;
+    the result is the offset of a `TransitionKernel`.
 
     Args:
       channels: channels of the map.
@@ -115,33 +115,23 @@ class BellmanInputs:
     kernel: Array | None = None
 
 
-class MaxBellmanCell(AbstractCell):
-    """One step of a value iteration network.
+class TransitionKernel(nnx.Module):
+    """The learnt kernel of a value iteration network: of the reward, and of the value.
 
-        Q_q(s) = sum_k W_q(k) R(s + k) + discount P_q(k) V(s + k),    V(s) <- max_q Q_q(s)
-
-    ``P_q`` is a softmax over the kernel of channel ``q``: the chances of its neighbours. So the
-    step is monotone and a contraction of modulus ``discount`` in the sup norm, whatever has been
+    The value's part is a softmax over the neighbours, times the discount. So a step with this
+    kernel is monotone and a contraction of modulus ``discount`` in the sup norm, whatever has been
     learnt, and no iteration blows up.
-
-    The reward's share is convolved once, outside the loop. For gradients a step keeps only the
-    greedy channel of each cell, one byte: the step is linear in ``V``, ``R`` and the kernel of that
-    channel, so its derivative is a stencil with one kernel a cell.
 
     Args:
       q_channels: number of action channels Q; need not be the number of actions.
       kernel_size: odd; information travels ``(kernel_size - 1) / 2`` cells a step.
       discount: of the value; 1 for none.
-      sharpness: factor on the logits of ``P``: how much faster than the rewards they learn.
-      forward_mode: static; a form in matrix products that has jvp and Hessians. At ties it splits
-        the gradient evenly, whereas the default gives it to the first maximiser.
-      rngs: for the initial kernel.
+      sharpness: factor on the logits of the softmax: how much faster than the rewards they learn.
+      rngs: for the initial parameters.
 
     Example:
-      >>> cell = MaxBellmanCell(10, kernel_size=3, rngs=nnx.Rngs(0))
-      >>> inputs = cell.prepare(jnp.ones((5, 6)))
-      >>> cell(cell.start(inputs), inputs).shape
-      (5, 6)
+      >>> TransitionKernel(10, kernel_size=3, rngs=nnx.Rngs(0))().shape
+      (3, 3, 2, 10)
 
     Note:
       The paper's kernel of the value is free, so its iteration may grow without bound.
@@ -157,7 +147,6 @@ class MaxBellmanCell(AbstractCell):
         kernel_size: int,
         discount: float = 0.99,
         sharpness: float = 10.0,
-        forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -166,34 +155,62 @@ class MaxBellmanCell(AbstractCell):
                 "centre cell."
             )
         initial = nnx.initializers.lecun_normal()
-        shape = (kernel_size, kernel_size, 2, q_channels)
         self.discount = discount
         self.sharpness = sharpness
-        self.forward_mode = forward_mode
-        self.kernel = nnx.Param(initial(rngs.params(), shape))
+        self.weights = nnx.Param(initial(rngs.params(), (kernel_size, kernel_size, 2, q_channels)))
 
-    def transitions(self, offset: Array | None = None) -> Array:
-        """The kernel of the iteration, [K, K, 2, Q]: of the reward, and of the discounted value."""
-        kernel = self.kernel[...] if offset is None else self.kernel[...] + offset
-        size, _, _, num = kernel.shape
-        logits = self.sharpness * kernel[:, :, 1].reshape(size * size, num)
+    def __call__(self, offset: Array | None = None) -> Array:
+        """The kernel, [K, K, 2, Q]; ``offset``, of the same shape, is added before the softmax."""
+        weights = self.weights[...] if offset is None else self.weights[...] + offset
+        size, _, _, num = weights.shape
+        logits = self.sharpness * weights[:, :, 1].reshape(size * size, num)
         chances = self.discount * jax.nn.softmax(logits, axis=0)
-        return jnp.stack([kernel[:, :, 0], chances.reshape(size, size, num)], axis=2)
+        return jnp.stack([weights[:, :, 0], chances.reshape(size, size, num)], axis=2)
 
-    def prepare(self, reward: Array, offset: Array | None = None) -> BellmanInputs:
+
+class MaxBellmanCell(AbstractCell):
+    """One step of a value iteration network.
+
+        Q_q(s) = sum_k W_q(k) R(s + k) + P_q(k) V(s + k),    V(s) <- max_q Q_q(s)
+
+    The reward's share is convolved once, outside the loop. For gradients a step keeps only the
+    greedy channel of each cell, one byte: the step is linear in ``V``, ``R`` and the kernel of that
+    channel, so its derivative is a stencil with one kernel a cell.
+
+    Args:
+      kernel: [K, K, 2, Q], ``W`` and ``P``, such as `TransitionKernel` makes; K is odd.
+      forward_mode: static; a form in matrix products that has jvp and Hessians. At ties it splits
+        the gradient evenly, whereas the default gives it to the first maximiser.
+
+    Example:
+      >>> cell = MaxBellmanCell(jnp.ones((3, 3, 2, 10)) / 9)
+      >>> inputs = cell.prepare(jnp.ones((5, 6)))
+      >>> cell(cell.start(inputs), inputs).shape
+      (5, 6)
+
+    References:
+      Tamar et al., Value iteration networks, 2016, section 4.1.
+    """
+
+    def __init__(self, kernel: Array, *, forward_mode: bool = False) -> None:
+        if kernel.ndim != 4 or kernel.shape[2] != 2:
+            raise ValueError(f"kernel has shape {list(kernel.shape)}, expected [K, K, 2, Q].")
+        self.kernel = nnx.Param(kernel)
+        self.forward_mode = forward_mode
+
+    def prepare(self, reward: Array, kernel: Array | None = None) -> BellmanInputs:
         """The reward's share of the action values, computed once, outside the loop.
 
         Args:
           reward: [H, W].
-          offset: [K, K, 2, Q], added to the kernel for this map; None where there is none.
+          kernel: [K, K, 2, Q], of this map alone; None where it is the cell's.
         """
-        kernel = None if offset is None else self.transitions(offset)
-        product = self.forward_mode or offset is not None
-        expected = _expand(product, reward, self.kernel[...] if kernel is None else kernel, 0)
+        used, by_products = self._kernel(kernel)
+        expected = _expand(by_products, reward, used, 0)
         if not self.forward_mode:
             # Its gradient goes by way of the reward, one number a cell instead of Q. The sum makes
             # NaN anywhere in the kernel visible in the start, which a wide maximum would drop.
-            expected = jax.lax.stop_gradient(expected + 0 * self.kernel[...].sum())
+            expected = jax.lax.stop_gradient(expected + 0 * used.sum())
         return BellmanInputs(reward=reward, expected=expected, kernel=kernel)
 
     def start(self, inputs: BellmanInputs) -> Array:
@@ -203,24 +220,24 @@ class MaxBellmanCell(AbstractCell):
     def action_values(self, value: Array, inputs: BellmanInputs) -> Array:
         """Q, [H, W] -> [H, W, Q]."""
         fields = jnp.stack([inputs.reward, value], axis=-1)
-        kernel, by_products = self._kernel(inputs)
+        kernel, by_products = self._kernel(inputs.kernel)
         return loop_convolution(fields, kernel, forward_mode=by_products)
 
     def __call__(self, value: Array, inputs: BellmanInputs) -> Array:
         """One step, [H, W] -> [H, W]."""
-        kernel, by_products = self._kernel(inputs)
+        kernel, by_products = self._kernel(inputs.kernel)
+        q, best = _best(by_products, value, inputs.expected, kernel)
         if self.forward_mode:
-            return _best(by_products, value, inputs.expected, kernel)
-        return _backup(by_products, value, inputs.reward, inputs.expected, kernel)
+            return best
+        q, best = jax.lax.stop_gradient((q, best))
+        return _attach(best, value, inputs.reward, _first_maximiser(q, best), kernel)
 
-    def _kernel(self, inputs: BellmanInputs) -> tuple[Array, bool]:
+    def _kernel(self, kernel: Array | None) -> tuple[Array, bool]:
         """The kernel, and whether to apply it by matrix products.
 
         A kernel a map is a grouped convolution under vmap, which matrix products outrun.
         """
-        if inputs.kernel is None:
-            return self.transitions(), self.forward_mode
-        return inputs.kernel, True
+        return (self.kernel[...], self.forward_mode) if kernel is None else (kernel, True)
 
 
 def _expand(by_products: bool, field: Array, kernel: Array, channel: int) -> Array:
@@ -229,38 +246,38 @@ def _expand(by_products: bool, field: Array, kernel: Array, channel: int) -> Arr
     return loop_convolution(field[..., None], part, forward_mode=by_products)
 
 
-def _best(by_products: bool, value: Array, expected: Array, kernel: Array) -> Array:
-    # XLA drops NaN in wide maxima on CPU, so a value that is NaN is kept by hand.
-    return (expected + _expand(by_products, value, kernel, 1)).max(-1) + 0 * value
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _backup(
-    by_products: bool, value: Array, reward: Array, expected: Array, kernel: Array
-) -> Array:
-    """max_q Q, [H, W]; the gradient goes to all but ``expected``, a function of the others."""
-    del reward
-    return _best(by_products, value, expected, kernel)
-
-
-def _backup_forward(
-    by_products: bool, value: Array, reward: Array, expected: Array, kernel: Array
-) -> tuple[Array, tuple[Array, Array, Array, Array]]:
-    # For second derivatives the result must itself have this rule; the compiler merges the two.
-    result = _backup(by_products, value, reward, expected, kernel)
+def _best(by_products: bool, value: Array, expected: Array, kernel: Array) -> tuple[Array, Array]:
+    """Q [H, W, Q], and its maximum [H, W]."""
     q = expected + _expand(by_products, value, kernel, 1)
-    best, num = q.max(-1), q.shape[-1]
-    # The first maximiser as a maximum of floats, half the time of argmax on CPU.
+    # XLA drops NaN in wide maxima on CPU, so a value that is NaN is kept by hand.
+    return q, q.max(-1) + 0 * value
+
+
+def _first_maximiser(q: Array, best: Array) -> Array:
+    """[H, W]: as a maximum of floats it takes half the time of argmax on CPU."""
+    num = q.shape[-1]
     rank = jnp.arange(num, 0, -1, dtype=q.dtype)
     greedy = num - jnp.where(q == best[..., None], rank, 1).max(-1)
-    greedy = greedy.astype(jnp.uint8 if num <= 256 else jnp.int32)
-    return result, (value, reward, greedy, kernel)
+    return greedy.astype(jnp.uint8 if num <= 256 else jnp.int32)
 
 
-def _backup_backward(
-    by_products: bool, saved: tuple[Array, Array, Array, Array], g: Array
-) -> tuple[Array, Array, None, Array]:
-    del by_products
+@jax.custom_vjp
+def _attach(best: Array, value: Array, reward: Array, greedy: Array, kernel: Array) -> Array:
+    """Identity on ``best`` that carries its gradient to the fields and the greedy kernels."""
+    del value, reward, greedy, kernel
+    return best
+
+
+def _attach_forward(
+    best: Array, value: Array, reward: Array, greedy: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array, Array, Array]]:
+    # For second derivatives the result must itself carry this gradient.
+    return _attach(best, value, reward, greedy, kernel), (value, reward, greedy, kernel)
+
+
+def _attach_backward(
+    saved: tuple[Array, Array, Array, Array], g: Array
+) -> tuple[None, Array, Array, None, Array]:
     value, reward, greedy, kernel = saved
     size, _, _, num = kernel.shape
     greedy = greedy.astype(jnp.int32)
@@ -278,7 +295,7 @@ def _backup_backward(
     rows = jnp.concatenate(taps(fields, size), axis=-1) * g[..., None]
     total = jnp.zeros((num, 2 * size * size), rows.dtype)
     total = total.at[greedy.ravel()].add(rows.reshape(-1, 2 * size * size))
-    return of_value, of_reward, None, total.T.reshape(kernel.shape)
+    return None, of_value, of_reward, None, total.T.reshape(kernel.shape)
 
 
-_backup.defvjp(_backup_forward, _backup_backward)
+_attach.defvjp(_attach_forward, _attach_backward)

@@ -6,7 +6,13 @@ from flax import nnx
 
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
-from jplan.nn import BellmanInputs, KernelMapper, MaxBellmanCell, RewardMapper
+from jplan.nn import (
+    BellmanInputs,
+    KernelMapper,
+    MaxBellmanCell,
+    RewardMapper,
+    TransitionKernel,
+)
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
@@ -23,9 +29,10 @@ class VIN(AbstractMapPlanner):
     """Value iteration network.
 
     A network gives each cell a reward; value iteration with learnt kernels follows; a linear policy
-    reads the action values of the agent's cell. That policy is the same at every cell, so
-    ``solve`` gives the logits of all of them, and ``logits[..., y, x, :]`` is the attention of the
-    paper. With ``Unroll`` it is VIN, with ``Implicit`` ID-VIN.
+    reads the action values of the agent's cell as advantages, ``Q - max Q``, which do not depend on
+    how far the goal is. That policy is the same at every cell, so ``solve`` gives the logits of all
+    of them, and ``logits[..., y, x, :]`` is the attention of the paper. With ``Unroll`` it is VIN,
+    with ``Implicit`` ID-VIN.
 
     Args:
       actions: number of actions A.
@@ -47,8 +54,8 @@ class VIN(AbstractMapPlanner):
       mapper: `jplan.nn.RewardMapper`, or any module from [H, W, C] to rewards [H, W].
       kernel_mapper: `jplan.nn.KernelMapper`, or any module from [H, W, C] to [K, K, 2, Q]; None
         without ``observed_kernel``.
-      cell: `jplan.nn.MaxBellmanCell`.
-      readout: the policy, any module from Q [..., Q] to logits [..., A].
+      kernel: `jplan.nn.TransitionKernel`, or any module without arguments that makes [K, K, 2, Q].
+      readout: the policy, any module from advantages ``Q - max Q`` [..., Q] to logits [..., A].
 
     Example:
       >>> import jax.numpy as jnp
@@ -94,9 +101,7 @@ class VIN(AbstractMapPlanner):
         self.forward_mode = forward_mode
         self.adjoint = nnx.static(Truncated(15) if adjoint is None else adjoint)
         self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
-        self.cell = MaxBellmanCell(
-            q_channels, kernel_size=kernel_size, forward_mode=forward_mode, rngs=rngs
-        )
+        self.kernel = TransitionKernel(q_channels, kernel_size=kernel_size, rngs=rngs)
         options = {"hidden": hidden, "kernel_size": kernel_size, "forward_mode": forward_mode}
         self.mapper = RewardMapper(channels, **options, rngs=rngs)
         shape = (kernel_size, kernel_size, 2, q_channels)
@@ -116,17 +121,19 @@ class VIN(AbstractMapPlanner):
         """See `AbstractMapPlanner.solve`; the value is that of the iteration, V."""
         check_maps(maps, self.channels, kernel_size=self.kernel_size)
 
+        cell = MaxBellmanCell(self.kernel(), forward_mode=self.forward_mode)
+
         def prepare(m: Array) -> BellmanInputs:
-            offset = None if self.kernel_mapper is None else self.kernel_mapper(m)
-            return self.cell.prepare(self.mapper(m), offset)
+            own = None if self.kernel_mapper is None else self.kernel(self.kernel_mapper(m))
+            return cell.prepare(self.mapper(m), own)
 
         def readout(value: Array, inputs: BellmanInputs) -> tuple[Array, Array]:
-            q = self.cell.action_values(value, inputs)
+            q = cell.action_values(value, inputs)
             return self.readout(q - q.max(-1, keepdims=True)), value
 
         bytes_per_map = maps.shape[-3] * maps.shape[-2] * self.q_channels * maps.dtype.itemsize
         return iterate(
-            self.cell,
+            cell,
             maps,
             prepare=prepare,
             readout=readout,
