@@ -119,7 +119,8 @@ def draw(rows, path):
         axes.bar_label(bars, fmt="%.0f", padding=3)
         axes.set(title=f"{kind} {size}x{size}, K = {steps}", xlabel="ms a training step")
         axes.set_xscale("log")
-        axes.margins(x=0.2)
+        axes.xaxis.set_minor_formatter("")
+        axes.set_xlim(1, 4 * axes.get_xlim()[1])
     figure.tight_layout()
     viz.save_figure(figure, path)
 

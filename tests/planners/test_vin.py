@@ -1,0 +1,72 @@
+"""What is VIN's own: chunks on CPU, kernels of the map, the policy's head."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jplan as jp
+from jplan import envs, planners
+from jplan.planners import _vin
+
+
+def make(**options):
+    options = {"q_channels": 5, "hidden": 6, "max_steps": 12} | options
+    return planners.VIN(4, 2, **options, rngs=nnx.Rngs(0))
+
+
+def some_maps(count=6, size=7):
+    keys = jax.random.split(jax.random.key(0), count)
+    return envs.as_map(jax.vmap(lambda key: envs.maze(key, size))(keys))
+
+
+@pytest.mark.parametrize(("maps_at_once", "count"), [(1, 6), (2, 6), (4, 6), (4, 7)])
+def test_chunks_change_nothing(monkeypatch, maps_at_once, count):
+    planner, maps = make(), some_maps(count)
+    graphdef, state = nnx.split(planner)
+    budgets = jnp.arange(1, count + 1)
+
+    def loss(state, num_steps):
+        out = nnx.merge(graphdef, state).solve(maps, num_steps=num_steps)
+        return jnp.sum(jnp.sin(out.logits)), out
+
+    run = jax.value_and_grad(loss, has_aux=True)
+    whole = [run(state, num_steps) for num_steps in (None, 5, budgets)]
+    monkeypatch.setattr(_vin, "_CACHE", maps_at_once * 7 * 7 * 5 * 4)
+    parts = [run(state, num_steps) for num_steps in (None, 5, budgets)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), whole, parts)
+    assert parts[2][0][1].solution.num_steps.tolist() == whole[2][0][1].solution.num_steps.tolist()
+
+
+def test_a_kernel_of_the_map_changes_the_plan_of_that_map_only():
+    planner, common, maps = make(observed_kernel=True), make(), some_maps(2)
+    common.readout.kernel[...] = planner.readout.kernel[...]
+    before = planner(maps)
+    np.testing.assert_allclose(before, common(maps), rtol=1e-4, atol=1e-5)  # it starts at zero
+    planner.kernel_mapper.out[...] = jax.random.normal(
+        jax.random.key(1), planner.kernel_mapper.out[...].shape
+    )
+    after = planner(maps)
+    assert float(jnp.abs(after - before).max()) > 0.01
+    alone = planner(maps[:1])
+    np.testing.assert_allclose(alone, after[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_iterations_do_not_blow_up():
+    planner, maps = make(max_steps=3000), some_maps(2)
+    planner.kernel.weights[...] = 10.0 * planner.kernel.weights[...]
+    out = planner.solve(maps)
+    assert bool(jnp.all(jnp.isfinite(out.logits)))
+    assert bool(jnp.all(out.solution.status == jp.Status.CONVERGED))
+
+
+def test_any_head_reads_the_advantages():
+    class Head(nnx.Module):
+        def __call__(self, advantages):
+            return advantages[..., :4]
+
+    planner = make()
+    planner.readout = Head()
+    logits = planner(some_maps(2))
+    assert float(logits.max()) <= 0
