@@ -38,7 +38,7 @@ import jplan as jp
 # It is taught *all* optimal actions of mazes that are drawn afresh in each step.
 
 # %%
-SIZE, STEPS, CALL = 9, 400, 20
+SIZE, STEPS, CALL = 9, 300, 20
 
 
 def draw_batch(key, size=SIZE, count=32):
@@ -70,8 +70,9 @@ print({name: round(value, 3) for name, value in rows[-1].items()})
 # %% [markdown]
 # ## 2. What it has learnt
 #
-# The reward is low where one cannot stand. The value falls with the distance to the goal, around
-# the walls and not through them: nobody told the network what a wall is.
+# The reward tells walls from free cells; its sign is arbitrary, since `W_q` may turn it round. The
+# value falls with the distance to the goal, around the walls and not through them: nobody told the
+# network what a wall is.
 
 # %%
 task = jp.envs.maze(jax.random.key(7), 15, decimation=0.1)
@@ -97,8 +98,9 @@ jp.viz.plot_map(
 plt.show()
 
 # %% [markdown]
-# A kernel `P_q` is a softmax, so it can be read as the chances of the neighbours. The channels that
-# the policy listens to most have become the four moves.
+# A kernel `P_q` is a softmax, so it can be read as the chances of the neighbours. These are the
+# channels that the policy listens to most, action by action; after this short training some of them
+# are a move already.
 
 # %%
 kernel = planner.kernel()[:, :, 1] / planner.kernel.discount
@@ -111,52 +113,15 @@ for axes, action, name in zip(panels, range(4), "NWSE", strict=True):
 plt.show()
 
 # %% [markdown]
-# ## 3. One network, four gradients
+# ## 3. Did it converge?
 #
-# How the iteration is differentiated is an argument, also of a single call. `Unroll` is the VIN of
-# the paper, `Implicit` is ID-VIN; `Truncated` differentiates the last steps only, `Safeguarded`
-# goes on implicitly where the solve converged. The table compares them with `Unroll`, once stopped
-# after 25 steps and once after 600.
-
-# %%
-batch = draw_batch(jax.random.key(3))
-ADJOINTS = {
-    "Unroll": jp.Unroll(),
-    "Truncated(15)": jp.Truncated(15),
-    "Safeguarded(15)": jp.Safeguarded(steps=15),
-    "Implicit": jp.Implicit(backward=jp.Picard(max_steps=600)),
-}
-
-
-def gradient(params, adjoint, max_steps):
-    def loss(params):
-        planner = nnx.merge(graphdef, params)
-        solver = jp.Picard(max_steps=max_steps)
-        logits = planner.solve(batch.maps, solver=solver, adjoint=adjoint).logits
-        return jp.training.imitation_loss(logits, batch)[0]
-
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(jax.grad(loss)(params))])
-
-
-compiled = jax.jit(gradient, static_argnames="max_steps")
-for max_steps in (25, 600):
-    exact = compiled(state.params, jp.Unroll(), max_steps)
-    print(f"K = {max_steps}")
-    for name, adjoint in ADJOINTS.items():
-        got = compiled(state.params, adjoint, max_steps)
-        sizes = jnp.linalg.norm(got) * jnp.linalg.norm(exact)
-        print(f"  {name:16} cosine with Unroll {float(jnp.vdot(got, exact) / sizes):.4f}")
-
-# %% [markdown]
-# ## 4. Did it converge?
-#
-# The cell is a contraction: `P_q` sums to one and the discount is 0.99. So the residual falls, if
-# slowly, and every map of a batch reports its own status. An implicit gradient is that of the fixed
-# point, so it may only be trusted where the status says `CONVERGED`.
+# The cell is a contraction, since `P_q` sums to one and the discount is 0.99, but 0.99 is close to
+# one: after the 25 steps that the network was trained with, the value still moves. Anderson's
+# method, another argument of the same solve, finds the fixed point in a fraction of the steps.
 
 # %%
 cell = jp.nn.MaxBellmanCell(planner.kernel())
-structure, params = nnx.split(cell)
+structure, kernel = nnx.split(cell)
 inputs = cell.prepare(planner.mapper(maps))
 
 
@@ -165,25 +130,52 @@ def step(params, value):
     return nnx.merge(structure, kernel)(value, inputs)
 
 
-history = {
-    name: jp.fixed_point(
-        step,
-        (params, inputs),
-        cell.start(inputs),
-        solver=solver,
-        history=True,
-    ).history
-    for name, solver in {
-        "Picard": jp.Picard(max_steps=600),
-        "Anderson": jp.Anderson(max_steps=600),
-    }.items()
-}
-jp.viz.plot_residuals(history)
+SOLVERS = {"Picard": jp.Picard(max_steps=300), "Anderson": jp.Anderson(max_steps=300)}
+jp.viz.plot_residuals(
+    {
+        name: jp.fixed_point(
+            step, (kernel, inputs), cell.start(inputs), solver=solver, history=True
+        ).history
+        for name, solver in SOLVERS.items()
+    }
+)
 plt.show()
 
-for max_steps in (25, 100, 600):
-    status = planner.solve(batch.maps, solver=jp.Picard(max_steps=max_steps)).solution.status
-    print(f"K = {max_steps:3d}: {int((status == jp.Status.CONVERGED).sum())} of 32 maps converged")
+# %% [markdown]
+# ## 4. One network, several gradients
+#
+# How the iteration is differentiated is an argument too. `Unroll` is the VIN of the paper,
+# `Truncated` differentiates the last steps only, `Implicit` is ID-VIN: it differentiates the
+# equation `V = f(V)`, so it may only be trusted where the status says `CONVERGED`. The table
+# compares with `Unroll`: of 25 steps for the first two rows, of 300 for the last.
+
+# %%
+batch = draw_batch(jax.random.key(3), count=8)
+
+
+@jax.jit
+def gradient(params, solver, adjoint):
+    def loss(params):
+        out = nnx.merge(graphdef, params).solve(batch.maps, solver=solver, adjoint=adjoint)
+        return jp.training.imitation_loss(out.logits, batch)[0], out.solution.status
+
+    gradients, status = jax.grad(loss, has_aux=True)(params)
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradients)]), status
+
+
+short = jp.Picard(max_steps=25)
+implicit = jp.Implicit(backward=jp.Anderson(max_steps=100))
+few, _ = gradient(state.params, short, jp.Unroll())
+many, _ = gradient(state.params, SOLVERS["Picard"], jp.Unroll())
+for name, solver, adjoint, exact in (
+    ("Truncated(15), Picard 25", short, jp.Truncated(15), few),
+    ("Implicit, Picard 25", short, implicit, few),
+    ("Implicit, Anderson", SOLVERS["Anderson"], implicit, many),
+):
+    got, status = gradient(state.params, solver, adjoint)
+    cosine = float(jnp.vdot(got, exact) / jnp.linalg.norm(got) / jnp.linalg.norm(exact))
+    converged = int((status == jp.Status.CONVERGED).sum())
+    print(f"{name:25} cosine {cosine:.5f}, {converged} of 8 maps converged")
 
 # %% [markdown]
 # ## 5. Larger maps
@@ -201,11 +193,11 @@ evaluate = jax.jit(
         ).success
     )
 )
-for size in (9, 15, 21):
-    keys = jax.random.split(jax.random.key(size), 64)
+for size in (9, 21):
+    keys = jax.random.split(jax.random.key(size), 32)
     tasks = jax.vmap(lambda key, size=size: jp.envs.maze(key, size))(keys)
     shares = [
         float(evaluate(state.params, tasks, jp.Picard(max_steps=steps))) for steps in (25, 100)
     ]
     print(f"{size}x{size}: success {shares[0]:.3f} with K = 25, {shares[1]:.3f} with K = 100")
-np.testing.assert_array_less(0.9, float(rows[-1]["success"]))
+np.testing.assert_array_less(0.8, float(rows[-1]["success"]))
