@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._typing import Array
-from jplan.nn._convolution import loop_convolution
+from jplan.nn._convolution import check_kernel_size, loop_convolution
 from jplan.nn._solve_cell import AbstractCell
 
 
@@ -46,11 +46,7 @@ class ConvGRUCell(AbstractCell):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size is {kernel_size}, expected an odd number; an even kernel has no "
-                "centre cell."
-            )
+        check_kernel_size(kernel_size)
         size = (kernel_size, kernel_size)
         initial = nnx.initializers.lecun_normal()
         self.hidden = hidden

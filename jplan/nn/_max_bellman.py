@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._typing import Array
-from jplan.nn._convolution import loop_convolution, taps
+from jplan.nn._convolution import check_kernel_size, loop_convolution, taps
 from jplan.nn._solve_cell import AbstractCell
 
 
@@ -149,11 +149,7 @@ class TransitionKernel(nnx.Module):
         sharpness: float = 10.0,
         rngs: nnx.Rngs,
     ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(
-                f"kernel_size is {kernel_size}, expected an odd number; an even kernel has no "
-                "centre cell."
-            )
+        check_kernel_size(kernel_size)
         initial = nnx.initializers.lecun_normal()
         self.discount = discount
         self.sharpness = sharpness
