@@ -39,7 +39,7 @@ def test_a_step_equals_the_equations(x64, size, own, forward_mode):
 
 
 def test_the_learnt_kernel_holds_distributions(x64):
-    kernel = TransitionKernel(5, kernel_size=3, discount=0.9, rngs=nnx.Rngs(0))
+    kernel = TransitionKernel(5, kernel_size=3, discount=0.9, sharpness=2.0, rngs=nnx.Rngs(0))
     weights = np.asarray(kernel.weights[...], np.float64)
     offset = np.random.default_rng(1).normal(size=weights.shape)
     for given, raw in ((None, weights), (jnp.asarray(offset), weights + offset)):
