@@ -33,7 +33,9 @@ NAMES = sorted(
 # documented, and the examples are those of the functions.
 NO_EXAMPLE = {
     "AbstractAdjoint",
+    "AbstractCell",
     "AbstractMapPlanner",
+    "BellmanInputs",
     "GradientReport",
     "ImitationBatch",
     "MDP",
