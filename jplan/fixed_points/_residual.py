@@ -44,36 +44,44 @@ class Gap:
 
 
 def measure_step(z: PyTree, fz: PyTree, tolerance: Tolerance, step: Array) -> tuple[Gap, PyTree]:
-    """Measure a step elementwise, and mark overflowed entries of ``fz`` as NaN.
+    """Measure a step elementwise, and make ``fz`` NaN if an entry is lost or overflowed.
 
     Entries that are equal count as zero even when infinite, so a region that is meant to stay at
     minus infinity does no harm. Infinity may appear in the first step, and spread later where there
     is some; anywhere else, and from an entry that is already large, it is an overflow, which would
     otherwise look like a fixed point.
     """
+    old, new = (jax.tree.leaves(jax.lax.stop_gradient(tree)) for tree in (z, fz))
+    zero = jnp.zeros((), tolerance.limit.dtype)
+    weighted = absolute = holes = zero
+    for leaf in map(functools.partial(_measure_leaf, tolerance=tolerance), old, new):
+        weighted, absolute, holes = map(jnp.maximum, (weighted, absolute, holes), leaf)
+    largest = jnp.finfo(zero.dtype).max
+    lost = jnp.isinf(absolute) | ((step > 0) & (holes == 0) & (absolute == largest))
+    read = lambda size: jnp.where(lost, jnp.nan, jnp.where(size == largest, jnp.inf, size))
+    fz = jax.tree.map(lambda leaf: jnp.where(lost, jnp.nan, leaf), fz)
+    return Gap(weighted=read(weighted), absolute=read(absolute)), fz
 
-    def leaf(z: Array, fz: Array) -> tuple[Array, Array, Array]:
-        large = float(jnp.finfo(z.dtype).max) ** 0.25
-        finite = jnp.isfinite(z)
-        born = (step > 0) & jnp.all(finite)
-        overflow = finite & jnp.isinf(fz) & (born | (jnp.abs(z) > large))
-        fz = jnp.where(overflow, jnp.nan, fz)
-        size = jnp.abs(jnp.where(finite, z, 0))
-        scale = tolerance.weight_absolute + tolerance.weight_relative * size
-        gap = jnp.where(fz == z, 0, jnp.abs(fz - z))
-        # XLA's maximum over a large array drops NaN on CPU, so NaN needs a reduction of its own.
-        lost = jnp.any(jnp.isnan(gap))
-        worst = lambda field: jnp.where(lost, jnp.nan, jnp.max(field, initial=0)).astype(wide)
-        return worst(gap / scale), worst(gap), fz
 
+def _measure_leaf(z: Array, fz: Array, tolerance: Tolerance) -> tuple[Array, ...]:
+    """Largest weighted and absolute change, and 1 where ``z`` has an infinite entry, else 0.
+
+    One pass over memory. XLA's maximum drops NaN on CPU, so a lost entry counts as infinite and an
+    infinite change as the largest number.
+    """
     wide = tolerance.limit.dtype
-    leaves, structure = jax.tree.flatten(z)
-    if not leaves:
-        zero = jnp.zeros((), wide)
-        return Gap(weighted=zero, absolute=zero), fz
-    weighted, absolute, marked = zip(*map(leaf, leaves, structure.flatten_up_to(fz)), strict=True)
-    gap = Gap(
-        weighted=functools.reduce(jnp.maximum, weighted),
-        absolute=functools.reduce(jnp.maximum, absolute),
+    finite = jnp.isfinite(z)
+    overflow = finite & jnp.isinf(fz) & (jnp.abs(z) > float(jnp.finfo(z.dtype).max) ** 0.25)
+    change = jnp.where(fz == z, 0, jnp.abs(fz - z)).astype(wide)
+    scale = tolerance.weight_absolute + tolerance.weight_relative * jnp.where(finite, abs(z), 0)
+    ratio = jnp.where(change == 0, 0, change / scale)
+    code = lambda size: jnp.where(
+        overflow | jnp.isnan(change), jnp.inf, jnp.minimum(size, jnp.finfo(wide).max)
     )
-    return jax.lax.stop_gradient(gap), structure.unflatten(marked)
+    fields = (code(ratio), code(change), (~finite).astype(wide))
+    return jax.lax.reduce(
+        fields,
+        (jnp.zeros((), wide),) * 3,
+        lambda x, y: tuple(map(jnp.maximum, x, y)),
+        tuple(range(z.ndim)),
+    )
