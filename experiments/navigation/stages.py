@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 
@@ -11,7 +10,6 @@ import jplan as jp
 from jplan import envs, planners, training
 
 CALL = 10  # training steps a call
-POSITIONS = 8  # cells a map that a reactive planner is trained on
 
 ADJOINTS = {
     "unroll": jp.Unroll(),
@@ -71,28 +69,12 @@ def data_batch(options, tasks, key):
 def loss_fn(options, inverse, planner, batch, key):
     """Imitation in all cells, or in a few of them for a planner that sees one cell at a time."""
     if options.planner in ("cnn", "fcn"):
-        return position_loss(inverse, planner, batch, key)
+        policy = lambda *seen: planner.policy(*seen)[..., inverse]
+        return training.sampled_imitation_loss(policy, batch, key)
     num_steps = options.iterations if options.planner == "max-plus-vin" else None
     out = planner.solve(batch.maps, num_steps=num_steps)
     loss, metrics = training.imitation_loss(out.logits[..., inverse], batch)
     return loss, metrics | {"residual": out.solution.residual.mean()}
-
-
-def position_loss(inverse, planner, batch, key):
-    """Cross-entropy in random cells of each map."""
-    count, height, width = batch.mask.shape
-    weights = jnp.where(batch.mask.reshape(count, -1), 0.0, -jnp.inf)
-    cells = jax.random.categorical(key, weights, axis=-1, shape=(POSITIONS, count))
-    position = jnp.stack([cells // width, cells % width], axis=-1)
-    logits = jax.vmap(lambda position: planner.policy(batch.maps, position))(position)
-    optimal = batch.optimal.reshape(count, height * width, -1)[jnp.arange(count)[None], cells]
-    target = optimal / jnp.maximum(optimal.sum(-1, keepdims=True), 1)
-    known = optimal.any(-1)  # a map in which no cell can reach the goal has no target
-    losses = optax.losses.softmax_cross_entropy(logits[..., inverse], target)
-    chosen = jax.nn.one_hot(logits[..., inverse].argmax(-1), 4, dtype=bool)
-    total = jnp.maximum(known.sum(), 1)
-    accuracy = jnp.where(known, (chosen & optimal).any(-1), False).sum() / total
-    return jnp.where(known, losses, 0).sum() / total, {"accuracy": accuracy}
 
 
 def make_stages(options, tasks, inverse):

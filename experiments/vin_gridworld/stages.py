@@ -52,22 +52,9 @@ def loss_on_maps(planner, batch, key, num_steps=None):
     return training.imitation_loss(planner.solve(batch.maps, num_steps=num_steps).logits, batch)
 
 
-def loss_at_positions(planner, batch, key, positions=8):
+def loss_at_positions(planner, batch, key):
     """Some cells of each map that can reach the goal."""
-    count, _, width = batch.mask.shape
-    share = jnp.where(batch.mask, 0.0, -jnp.inf).reshape(count, 1, -1)
-    chosen = jax.random.categorical(key, share, shape=(count, positions))
-    rows = jnp.arange(count)[:, None]
-    position = jnp.stack([chosen // width, chosen % width], axis=-1)
-    pick = lambda field: field.reshape(count, -1, *field.shape[3:])[rows, chosen]
-    logits = jax.vmap(planner.policy, (None, 1), 1)(batch.maps, position)
-    optimal, mask = pick(batch.optimal), pick(batch.mask)
-    target = optimal / jnp.maximum(optimal.sum(-1, keepdims=True), 1)
-    losses = optax.losses.safe_softmax_cross_entropy(logits, target)
-    greedy = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
-    total = jnp.maximum(mask.sum(), 1)
-    accuracy = (mask & (greedy & optimal).any(-1)).sum() / total
-    return jnp.where(mask, losses, 0).sum() / total, {"accuracy": accuracy}
+    return training.sampled_imitation_loss(planner.policy, batch, key)
 
 
 def make_stages(kind, size):

@@ -3,7 +3,12 @@
 from jplan.training._checkpoint import CheckpointFolder, load, save
 from jplan.training._evaluate import evaluate
 from jplan.training._fit import fit
-from jplan.training._imitation import ImitationBatch, imitation_batch, imitation_loss
+from jplan.training._imitation import (
+    ImitationBatch,
+    imitation_batch,
+    imitation_loss,
+    sampled_imitation_loss,
+)
 from jplan.training._step import LossFn, TrainState, init_state, scan_steps, train_step
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "imitation_loss",
     "init_state",
     "load",
+    "sampled_imitation_loss",
     "save",
     "scan_steps",
     "train_step",

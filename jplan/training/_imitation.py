@@ -1,5 +1,6 @@
 """Imitation of optimal plans: all optimal actions as targets, hopeless cells masked."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -101,22 +102,72 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
       >>> bool(loss < 1e-6 + jnp.log(4))
       True
     """
-    if logits.shape != batch.optimal.shape:
-        raise ValueError(
-            f"logits have shape {list(logits.shape)}, expected {list(batch.optimal.shape)}; give "
-            "the planner as many actions as the targets have."
-        )
-    count = jnp.maximum(batch.optimal.sum(-1, keepdims=True), 1)
-    target = batch.optimal / count
-    losses = optax.losses.safe_softmax_cross_entropy(logits, target)
-    total = jnp.maximum(batch.mask.sum(), 1)
-    loss = jnp.where(batch.mask, losses, 0).sum() / total
-    greedy = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
-    correct = (greedy & batch.optimal).any(-1)
+    _check_logits(logits, batch.optimal)
+    loss, accuracy = _cross_entropy(logits, batch.optimal, batch.mask)
     measures = jax.vmap(lambda grid, *plan: mdp.plan_measures(grid, plan[0], value=plan[1]))(
         batch.grid, logits.argmax(-1), batch.value
     )
-    return loss, {
-        "accuracy": jnp.where(batch.mask, correct, False).sum() / total,
-        "success": jnp.nanmean(measures.success),
-    }
+    return loss, {"accuracy": accuracy, "success": jnp.nanmean(measures.success)}
+
+
+def sampled_imitation_loss(
+    policy: Callable[[Array, Array], Array],
+    batch: ImitationBatch,
+    key: Array,
+    *,
+    positions: int = 8,
+) -> tuple[Array, dict[str, Array]]:
+    """`imitation_loss` in a few random cells of each map, for a policy that sees one at a time.
+
+    Args:
+      policy: maps [B, H, W, C] and cells [B, 2], (y, x), to logits [B, A], such as
+        `jplan.planners.CNN.policy`.
+      batch: the targets.
+      key: consumed; draws cells of ``batch.mask``, with replacement.
+      positions: static, cells a map.
+
+    Returns:
+      The mean loss, 0 if no cell counts, and the metric ``accuracy``.
+
+    Raises:
+      ValueError: if the logits are not [B, A].
+
+    Differentiability: every mode.
+
+    Example:
+      >>> from jplan.envs import maze
+      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> uniform = lambda maps, position: jnp.zeros((len(maps), 4))
+      >>> loss, _ = sampled_imitation_loss(uniform, imitation_batch(tasks), jax.random.key(1))
+      >>> loss.round(3)
+      Array(1.386, dtype=float32)
+    """
+    count, height, width = batch.mask.shape
+    chances = jnp.where(batch.mask.reshape(count, -1), 0.0, -jnp.inf)
+    cells = jax.random.categorical(key, chances, shape=(positions, count))
+    pick = lambda field: field.reshape(count, height * width, -1)[jnp.arange(count), cells]
+    position = jnp.stack([cells // width, cells % width], axis=-1)
+    logits = jax.vmap(policy, (None, 0))(batch.maps, position)
+    optimal, mask = pick(batch.optimal), pick(batch.mask)[..., 0]
+    _check_logits(logits, optimal)
+    loss, accuracy = _cross_entropy(logits, optimal, mask)
+    return loss, {"accuracy": accuracy}
+
+
+def _cross_entropy(logits: Array, optimal: Array, mask: Array) -> tuple[Array, Array]:
+    """Mean loss, and share of greedy actions that are optimal, where the mask is set."""
+    target = optimal / jnp.maximum(optimal.sum(-1, keepdims=True), 1)
+    losses = optax.losses.safe_softmax_cross_entropy(logits, target)
+    greedy = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
+    correct = (greedy & optimal).any(-1)
+    total = jnp.maximum(mask.sum(), 1)
+    mean = lambda values: jnp.where(mask, values, 0).sum() / total
+    return mean(losses), mean(correct)
+
+
+def _check_logits(logits: Array, optimal: Array) -> None:
+    if logits.shape != optimal.shape:
+        raise ValueError(
+            f"logits have shape {list(logits.shape)}, expected {list(optimal.shape)}; give the "
+            "planner as many actions as the targets have."
+        )

@@ -98,3 +98,36 @@ def test_a_planner_of_nan_has_no_success():
     broken = lambda maps: jnp.full((*maps.shape[:-1], 4), jnp.nan)
     result = training.evaluate(broken, tasks, jax.random.key(0))
     np.testing.assert_array_equal(result.success, 0)
+
+
+def test_sampled_loss_is_the_mean_over_many_cells():
+    _, batch = batch_of(count=3)
+    logits = jax.random.normal(jax.random.key(5), batch.optimal.shape)
+    policy = lambda _, cells: jax.vmap(lambda logits, cell: logits[*cell])(logits, cells)
+    sampled = training.sampled_imitation_loss(policy, batch, jax.random.key(6), positions=2000)
+    singles = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch) for i in range(3)]
+    exact = [training.imitation_loss(logits[i : i + 1], one) for i, one in enumerate(singles)]
+    assert sampled[0] == pytest.approx(np.mean([loss for loss, _ in exact]), rel=0.03)
+    accuracy = np.mean([metrics["accuracy"] for _, metrics in exact])
+    assert sampled[1]["accuracy"] == pytest.approx(accuracy, abs=0.03)
+
+
+def test_sampled_loss_never_draws_a_masked_cell():
+    _, batch = batch_of(count=3)
+    only = jnp.zeros(batch.mask.shape, bool).at[:, 1, 1].set(batch.mask[:, 1, 1])
+    batch = batch.replace(mask=only)
+    perfect = lambda maps, position: jnp.where(batch.optimal[:, 1, 1], 0.0, -1e9)
+    loss, metrics = training.sampled_imitation_loss(perfect, batch, jax.random.key(0))
+    ties = np.log(np.asarray(batch.optimal[:, 1, 1].sum(-1), np.float32))
+    counted = np.asarray(only[:, 1, 1])
+    assert counted.any()
+    assert loss == pytest.approx(ties[counted].mean(), abs=1e-5)
+    assert metrics["accuracy"] == 1
+
+
+def test_sampled_loss_checks_the_logits():
+    _, batch = batch_of(count=2)
+    with pytest.raises(ValueError, match="as many actions"):
+        training.sampled_imitation_loss(
+            lambda maps, position: jnp.zeros((2, 8)), batch, jax.random.key(0)
+        )
