@@ -28,7 +28,7 @@ class PathLSTMCell(AbstractCell):
       kernel_size: odd.
       inject: static; let the map enter in every step too.
       forward_mode: static; see `loop_convolution`.
-      rngs: for the initial kernels. All biases start at zero.
+      rngs: for the initial kernels. Biases start at zero, that of the forget gate at one.
 
     Raises:
       ValueError: if ``kernel_size`` is not odd and positive.
@@ -43,6 +43,8 @@ class PathLSTMCell(AbstractCell):
 
     References:
       Lee et al., Gated path planning networks, 2018, and the code released with it.
+      Jozefowicz et al., An empirical exploration of recurrent network architectures, 2015 (the
+      forget gate's bias).
 
     Note:
       ``K`` has no bias: ``b`` contains it. The released code draws the LSTM's parameters from a
@@ -73,7 +75,8 @@ class PathLSTMCell(AbstractCell):
         gates = initial(rngs.params(), (1 + hidden, 4 * hidden))
         self.input_weights = nnx.Param(gates[:1])
         self.state_weights = nnx.Param(gates[1:])
-        self.bias = nnx.Param(jnp.zeros(4 * hidden))
+        # The forget gate starts open, or little of a gradient would come back through K steps.
+        self.bias = nnx.Param(jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(1))
         if inject:
             self.inject_kernel = nnx.Param(initial(rngs.params(), (3, 3, hidden, 4 * hidden)))
 
