@@ -15,7 +15,7 @@ from jplan.fixed_points._checks import check_map, check_solver
 from jplan.fixed_points._iterate import solve
 from jplan.fixed_points._linear import GMRES
 from jplan.fixed_points._picard import Picard
-from jplan.fixed_points._residual import resolve_tolerance
+from jplan.fixed_points._residual import measure_total, resolve_tolerance
 from jplan.fixed_points._solution import Solution, Status
 
 Backward: TypeAlias = Picard | Anderson | Broyden | GMRES
@@ -33,19 +33,19 @@ def solve_linear(
 ) -> Solution:
     """Solve ``u = apply_fn(u) + right`` from zero; residuals are relative to ``right``.
 
-    An absolute scale is what makes divergence visible: measured against a growing ``u``, the
-    residual of a divergent series looks as if it fell.
+    Measured in the sum norm, see `measure_total`, and against ``right``: against a growing ``u``
+    the residual of a divergent series looks as if it fell.
     """
     if isinstance(backward, GMRES):
         return backward.solve(apply_fn, right)
-    sizes = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(right)]
     limit = resolve_tolerance(backward, right).limit
-    scale = functools.reduce(jnp.maximum, sizes).astype(limit.dtype)
+    sizes = [jnp.sum(jnp.abs(leaf).astype(limit.dtype)) for leaf in jax.tree.leaves(right)]
+    scale = functools.reduce(jnp.add, sizes)
     scale = jnp.where(jnp.isfinite(scale), scale, 1)  # the solve itself reports what is not finite
     solver = dataclasses.replace(backward, tol=None, atol=limit * scale, rtol=0.0)
     step = lambda right, u: jax.tree.map(jnp.add, apply_fn(u), right)
     zeros = jax.tree.map(jnp.zeros_like, right)
-    solution = solve(step, right, zeros, solver=solver, num_steps=num_steps)
+    solution = solve(step, right, zeros, solver=solver, num_steps=num_steps, measure=measure_total)
     return dataclasses.replace(
         solution, residual=solution.residual / jnp.where(scale > 0, scale, 1)
     )

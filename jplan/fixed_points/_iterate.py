@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -45,6 +46,7 @@ def solve(
     num_steps: Any = None,
     history: bool = False,
     keep_best: bool = True,
+    measure: Callable[..., tuple[Gap, PyTree]] = measure_step,
 ) -> Solution:
     """Solve in a ``while_loop``, without gradients.
 
@@ -62,7 +64,7 @@ def solve(
 
     def body(carry: tuple) -> tuple:
         z, memory, step, best, residual, first, _, log, failures = carry
-        gap, fz = measure_step(z, f(params, z), tolerance, step)
+        gap, fz = measure(z, f(params, z), tolerance, step)
         failures = jnp.where(jnp.isnan(gap.weighted), failures + 1, 0)
         better = gap.weighted <= residual
         best = select(better, z, best)

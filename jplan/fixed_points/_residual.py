@@ -63,6 +63,22 @@ def measure_step(z: PyTree, fz: PyTree, tolerance: Tolerance, step: Array) -> tu
     return Gap(weighted=read(weighted), absolute=read(absolute)), fz
 
 
+def measure_total(z: PyTree, fz: PyTree, tolerance: Tolerance, step: Array) -> tuple[Gap, PyTree]:
+    """Measure a step by the sum of its changes; the measure of linear solves, unweighted.
+
+    The transpose of a contraction in the sup norm, such as a Bellman backup, is one in the sum
+    norm: mass gathers where many plans meet, so single entries grow while the sum falls.
+    """
+    del step
+    total = jnp.zeros((), tolerance.limit.dtype)
+    for old, new in zip(*map(jax.tree.leaves, jax.lax.stop_gradient((z, fz))), strict=True):
+        total += jnp.sum(jnp.abs(new - old).astype(total.dtype))
+    lost = ~jnp.isfinite(total)
+    total = jnp.where(lost, jnp.nan, total)
+    fz = jax.tree.map(lambda leaf: jnp.where(lost, jnp.nan, leaf), fz)
+    return Gap(weighted=total, absolute=total), fz
+
+
 def _measure_leaf(z: Array, fz: Array, tolerance: Tolerance) -> tuple[Array, ...]:
     """Largest weighted and absolute change, and 1 where ``z`` has an infinite entry, else 0.
 

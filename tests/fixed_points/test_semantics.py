@@ -92,6 +92,22 @@ def test_divergent_backward_is_nan_for_implicit_and_dropped_by_safeguarded(x64):
     np.testing.assert_allclose(exact, dense, rtol=1e-8)
 
 
+def test_mass_that_gathers_in_the_backward_pass_is_not_divergence(x64):
+    # Every state leads to one of four, those to the first: the transpose of this sup-norm
+    # contraction gathers the cotangents of all, so its entries grow while their sum falls.
+    following = jnp.concatenate([jnp.zeros(4, int), jnp.arange(60) % 4])
+    f = lambda reward, value: reward + 0.95 * value[following]
+    backward = jp.Picard(max_steps=3)
+    cotangent = jnp.linspace(0.5, 1.5, 64)
+    solution = jp.fixed_point_vjp(f, jnp.ones(64), jnp.full(64, 20.0), cotangent, backward=backward)
+    push = lambda u: 0.95 * jnp.zeros(64).at[following].add(u)
+    once, twice = push(cotangent), push(push(cotangent))
+    assert float(once.max()) > 10 * float(cotangent.max())
+    assert solution.status == jp.Status.MAX_STEPS
+    np.testing.assert_allclose(solution.value, cotangent + once)  # what the last residual is of
+    np.testing.assert_allclose(solution.residual, twice.sum() / cotangent.sum())
+
+
 @pytest.mark.parametrize("adjoint", [jp.Truncated(4), jp.Safeguarded(steps=4)])
 def test_truncated_is_a_true_unroll_of_the_last_steps(adjoint, x64):
     start, total = jnp.asarray([[0.3, -0.2]]), 9
