@@ -90,7 +90,7 @@ def compile_stage(stage, graphdef):
         # No scan with the data inside, or the generator would be compiled anew for each planner.
         metrics = []
         for _ in range(min(CALL, stage.steps)):
-            key, _ = jax.random.split(jax.random.fold_in(state.key, state.step))
+            key, _ = training.step_keys(state)
             state, measured = step(state, make_batch(key, size=stage.size, count=stage.maps))
             metrics.append(measured)
         return state, jax.tree.map(lambda *values: jnp.stack(values).mean(), *metrics)

@@ -9,7 +9,14 @@ from jplan.training._imitation import (
     imitation_loss,
     sampled_imitation_loss,
 )
-from jplan.training._step import LossFn, TrainState, init_state, scan_steps, train_step
+from jplan.training._step import (
+    LossFn,
+    TrainState,
+    init_state,
+    scan_steps,
+    step_keys,
+    train_step,
+)
 
 __all__ = [
     "CheckpointFolder",
@@ -25,5 +32,6 @@ __all__ = [
     "sampled_imitation_loss",
     "save",
     "scan_steps",
+    "step_keys",
     "train_step",
 ]

@@ -58,7 +58,25 @@ def init_state(
 
 
 def step_keys(state: TrainState) -> tuple[Array, Array]:
-    """Keys of the data and of the loss in the coming step."""
+    """Keys of the coming step, for a loop that makes its own batches.
+
+    Args:
+      state: the run so far.
+
+    Returns:
+      The key of the data, which `scan_steps` gives to ``batch_fn``, and that of the loss, which
+      `train_step` gives to ``loss_fn``.
+
+    Differentiability: none.
+
+    Example:
+      >>> import jplan as jp
+      >>> planner = jp.planners.ConvGPPN(4, 2, hidden=4, rngs=nnx.Rngs(0))
+      >>> _, state = init_state(planner, optax.adam(1e-3), jax.random.key(0))
+      >>> batch_key, loss_key = step_keys(state)
+      >>> bool((jax.random.key_data(batch_key) == jax.random.key_data(loss_key)).all())
+      False
+    """
     batch_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     return batch_key, loss_key
 
