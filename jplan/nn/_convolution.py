@@ -122,20 +122,14 @@ def _native_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
 
 def _canonical_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
     size, _, channels, outputs = kernel.shape
-    if channels < min(outputs, _WIDE):  # one product from the wide side, then the shifts
-        products = g @ kernel.reshape(size**2 * channels, outputs).T
-        shifted = enumerate(reversed(taps(products, size)))
-        parts = [tap[..., index * channels :][..., :channels] for index, tap in shifted]
-        of_x = functools.reduce(jnp.add, parts)
-    else:
-        of_x = _convolve(g, jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2))
+    flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
     product = functools.partial(jnp.einsum, "hwc,hwo->co")
     if outputs < min(channels, _WIDE):  # one product with all shifts of the narrow side
         products = product(x, jnp.concatenate(taps(g, size)[::-1], axis=-1))
         products = products.reshape(channels, size**2, outputs).transpose(1, 0, 2)
     else:
         products = jnp.stack([product(tap, g) for tap in taps(x, size)])
-    return of_x, products.reshape(kernel.shape)
+    return _convolve(g, flipped), products.reshape(kernel.shape)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
