@@ -12,7 +12,14 @@ from jplan._typing import FixedPointFn, Params, PyTree
 from jplan.fixed_points._anderson import Anderson
 from jplan.fixed_points._checks import check_solver
 from jplan.fixed_points._implicit import BACKWARD_KINDS, Backward, attach, attach_tangent
-from jplan.fixed_points._iterate import Solver, picard_tail, solve, step_budget, unroll
+from jplan.fixed_points._iterate import (
+    Solver,
+    picard_tail,
+    search,
+    solve,
+    step_budget,
+    unroll,
+)
 from jplan.fixed_points._solution import Solution, Status
 
 
@@ -105,10 +112,10 @@ class Truncated(AbstractAdjoint):
         history: bool,
     ) -> Solution:
         """See `AbstractAdjoint.run`."""
-        steps, budget, start = _solve_head(
+        steps, budget, start, first = _solve_head(
             f, params, z0, self.steps, solver=solver, num_steps=num_steps, history=history
         )
-        return picard_tail(f, params, start, solver=solver, steps=steps, budget=budget)
+        return picard_tail(f, params, start, first, solver=solver, steps=steps, budget=budget)
 
 
 @struct.dataclass
@@ -189,7 +196,7 @@ class Implicit(AbstractAdjoint):
         return dataclasses.replace(solution, value=value)
 
 
-@struct.dataclass(kw_only=True)
+@struct.dataclass
 class Safeguarded(AbstractAdjoint):
     """Implicit gradients where the theorem holds, truncated ones where it does not.
 
@@ -204,7 +211,7 @@ class Safeguarded(AbstractAdjoint):
       backward: solver of the linear system that continues the gradient.
 
     Example:
-      >>> Safeguarded(steps=10).steps
+      >>> Safeguarded(10).steps
       10
     """
 
@@ -223,13 +230,13 @@ class Safeguarded(AbstractAdjoint):
     ) -> Solution:
         """See `AbstractAdjoint.run`."""
         check_solver(self.backward, BACKWARD_KINDS, "backward")
-        steps, budget, start = _solve_head(
+        steps, budget, start, first = _solve_head(
             f, params, z0, self.steps, solver=solver, num_steps=num_steps, history=history
         )
         trust = start.status == Status.CONVERGED
         value = attach(f, True, params, start.value, self.backward, trust)
         start = dataclasses.replace(start, value=value)
-        return picard_tail(f, params, start, solver=solver, steps=steps, budget=budget)
+        return picard_tail(f, params, start, first, solver=solver, steps=steps, budget=budget)
 
 
 def _solve_head(
@@ -241,11 +248,13 @@ def _solve_head(
     solver: Solver,
     num_steps: Any,
     history: bool,
-) -> tuple[int, jax.Array, Solution]:
+) -> tuple[int, jax.Array, Solution, jax.Array]:
     """Solve without gradients, leaving ``steps`` of the budget for a differentiated tail."""
     if steps < 1:
         raise ValueError(f"steps is {steps}, expected at least 1 differentiated step.")
     budget = step_budget(solver, num_steps)
     head = jnp.maximum(budget - steps, 0)
-    start = solve(f, params, z0, solver=solver, num_steps=head, history=history, keep_best=False)
-    return min(steps, solver.max_steps), budget, start
+    start, first = search(
+        f, params, z0, solver=solver, num_steps=head, history=history, keep_best=False
+    )
+    return min(steps, solver.max_steps), budget, start, first

@@ -45,10 +45,27 @@ def solve(
     solver: Solver,
     num_steps: Any = None,
     history: bool = False,
-    keep_best: bool = True,
     measure: Callable[..., tuple[Gap, PyTree]] = measure_step,
 ) -> Solution:
-    """Solve in a ``while_loop``, without gradients.
+    """Solve in a ``while_loop``, without gradients; see `search`."""
+    solution, _ = search(
+        f, params, z0, solver=solver, num_steps=num_steps, history=history, measure=measure
+    )
+    return solution
+
+
+def search(
+    f: FixedPointFn,
+    params: Params,
+    z0: PyTree,
+    *,
+    solver: Solver,
+    num_steps: Any = None,
+    history: bool = False,
+    keep_best: bool = True,
+    measure: Callable[..., tuple[Gap, PyTree]] = measure_step,
+) -> tuple[Solution, Array]:
+    """Solve in a ``while_loop``, without gradients; also the size of the first step.
 
     One evaluation of ``f`` a step. Two residuals in a row that are NaN end the solve: one may be an
     extrapolation that the solver takes back. Returns the iterate of least residual, and NaN if the
@@ -85,13 +102,14 @@ def solve(
     converged = residual <= tolerance.limit
     value = best if keep_best else select(converged | ~_all_numbers(z), best, z)
     value = jax.tree.map(lambda leaf: jnp.where(jnp.isnan(first), jnp.nan, leaf), value)
-    return Solution(
+    solution = Solution(
         value=value,
         residual=residual,
         num_steps=step,
         status=final_status(converged, first, last),
         history=log if history else None,
     )
+    return solution, first
 
 
 def unroll(
@@ -154,12 +172,13 @@ def picard_tail(
     f: FixedPointFn,
     params: Params,
     solution: Solution,
+    first: Array,
     *,
     solver: Solver,
     steps: int,
     budget: Array,
 ) -> Solution:
-    """Take ``steps`` more plain, differentiated steps from a solution."""
+    """Take ``steps`` more plain, differentiated steps from what `search` returned."""
     tolerance = resolve_tolerance(solver, solution.value)
     taken = solution.num_steps
 
@@ -169,9 +188,9 @@ def picard_tail(
 
     z, gaps = jax.lax.scan(body, solution.value, jnp.arange(steps, dtype=jnp.int32))
     count = jnp.minimum(steps, budget)
-    first = jax.tree.map(lambda log: log[0], gaps)
+    first = jnp.where(taken > 0, first, gaps.absolute[0])
     last = jax.tree.map(lambda log: log[count - 1], gaps)
-    status = final_status(last.weighted <= tolerance.limit, first.absolute, last.absolute)
+    status = final_status(last.weighted <= tolerance.limit, first, last.absolute)
     history = solution.history
     if history is not None:
         padded = jnp.concatenate([history, jnp.full(steps, jnp.nan, history.dtype)])

@@ -19,8 +19,7 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
     Automatic differentiation of a convolution asks for dimension orders that XLA runs 20 to 50
     times slower inside a loop on CPU. Here the input gradient is a convolution in the canonical
     order with the flipped kernel, and the kernel gradient one matrix product a tap, or one in all
-    where there are fewer outputs than channels; other platforms take their own convolution
-    gradient.
+    where outputs are few; other platforms take their own convolution gradient.
 
     Args:
       x: [H, W, C].
@@ -61,9 +60,9 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
 
 def check_kernel_size(kernel_size: int) -> None:
     """ValueError unless the kernel has a centre cell."""
-    if kernel_size < 1 or kernel_size % 2 == 0:
+    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(
-            f"kernel_size is {kernel_size}, expected an odd number; an even kernel has no "
+            f"kernel_size is {kernel_size!r}, expected an odd number; an even kernel has no "
             "centre cell."
         )
 

@@ -38,6 +38,7 @@ class RewardMapper(nnx.Module):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        check_kernel_size(kernel_size)
         initial = nnx.initializers.lecun_normal()
         size = (kernel_size, kernel_size)
         self.forward_mode = forward_mode
@@ -119,8 +120,8 @@ class TransitionKernel(nnx.Module):
     """The learnt kernel of a value iteration network: of the reward, and of the value.
 
     The value's part is a softmax over the neighbours, times the discount. So a step with this
-    kernel is monotone and a contraction of modulus ``discount`` in the sup norm, whatever has been
-    learnt, and no iteration blows up.
+    kernel is monotone, and for a discount below 1 a contraction of that modulus in the sup norm,
+    whatever has been learnt: no iteration blows up.
 
     Args:
       q_channels: number of action channels Q; need not be the number of actions.
@@ -150,6 +151,8 @@ class TransitionKernel(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         check_kernel_size(kernel_size)
+        if not 0 < discount <= 1:
+            raise ValueError(f"discount is {discount}, expected a number in (0, 1].")
         initial = nnx.initializers.lecun_normal()
         self.discount = discount
         self.sharpness = sharpness
@@ -252,7 +255,7 @@ def _best(by_products: bool, value: Array, expected: Array, kernel: Array) -> tu
 def _first_maximiser(q: Array, best: Array) -> Array:
     """[H, W]: as a maximum of floats it takes half the time of argmax on CPU."""
     num = q.shape[-1]
-    rank = jnp.arange(num, 0, -1, dtype=q.dtype)
+    rank = jnp.arange(num, 0, -1, dtype=jnp.promote_types(q.dtype, jnp.float32))
     greedy = num - jnp.where(q == best[..., None], rank, 1).max(-1)
     return greedy.astype(jnp.uint8 if num <= 256 else jnp.int32)
 
@@ -291,7 +294,8 @@ def _attach_backward(
     rows = jnp.concatenate(taps(fields, size), axis=-1) * g[..., None]
     total = jnp.zeros((num, 2 * size * size), rows.dtype)
     total = total.at[greedy.ravel()].add(rows.reshape(-1, 2 * size * size))
-    return None, of_value, of_reward, None, total.T.reshape(kernel.shape)
+    of_kernel = total.T.reshape(kernel.shape).astype(kernel.dtype)
+    return None, of_value.astype(value.dtype), of_reward.astype(reward.dtype), None, of_kernel
 
 
 _attach.defvjp(_attach_forward, _attach_backward)

@@ -13,6 +13,9 @@ from jplan.nn._solve_cell import AbstractCell
 FLOOR = -1e6
 """Value of a cell that no path has reached; "give up" is always worth this much."""
 
+LEAST = 1e-30
+"""Least chance of a neighbour; a softmax in float32 can be exactly zero."""
+
 
 @struct.dataclass(kw_only=True)
 class MoveCosts:
@@ -183,9 +186,9 @@ class MaxPlusCell(AbstractCell):
         neighbours = jnp.stack(
             [padded[y : y + height, x : x + width] for y in range(size) for x in range(size)]
         )
-        # Shifted by the best neighbour, the sum has a term P_a(k) > 0 and its logarithm is finite.
         best = jax.lax.stop_gradient(neighbours.max(0))
-        weights = jax.nn.softmax(self.sharpness * logits, axis=-1)
+        # A chance of at least LEAST for the best neighbour keeps the logarithm finite.
+        weights = jnp.maximum(jax.nn.softmax(self.sharpness * logits, axis=-1), LEAST)
         total = jnp.einsum("ak,kyx->ayx", weights, jnp.exp(neighbours - best[None]))
         return jnp.log(total) + best[None] - inputs.cost
 

@@ -30,8 +30,8 @@ class ConvGPPN(AbstractMapPlanner):
       kernel_size: odd.
       max_steps: budget K of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
         step.
-      adjoint: how the iteration is differentiated. The cell need not be a contraction, so plain
-        ``Implicit`` may collapse in training.
+      adjoint: how the iteration is differentiated; None is ``Safeguarded(15)``. The cell need not
+        be a contraction, so plain ``Implicit`` may collapse in training.
       solver: None is Picard with ``max_steps``.
       forward_mode: static; use convolutions that have jvp and Hessians, see
         `jplan.nn.loop_convolution`.
@@ -69,7 +69,7 @@ class ConvGPPN(AbstractMapPlanner):
         self.kernel_size = kernel_size
         self.forward_mode = forward_mode
         self.max_steps = max_steps
-        self.adjoint = nnx.static(Safeguarded(steps=15) if adjoint is None else adjoint)
+        self.adjoint = nnx.static(Safeguarded(15) if adjoint is None else adjoint)
         self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
         self.cell = ConvGRUCell(
             channels, hidden, kernel_size=kernel_size, forward_mode=forward_mode, rngs=rngs

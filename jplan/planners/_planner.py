@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
+from jplan._batches import map_batches
 from jplan._typing import Array, PyTree
 from jplan.fixed_points import AbstractAdjoint, Solution, Solver
 from jplan.nn import AbstractCell, solve_cell
@@ -153,11 +154,7 @@ def iterate(
     def in_chunks(arguments: tuple[Array, Any]) -> PlannerOutput:
         # What is cheap to compute again is not kept for the backward pass, where it would be kept
         # for all chunks.
-        plan = functools.partial(at_once, keep=jax.checkpoint)
-        size = max(size for size in range(1, chunk + 1) if count % size == 0)
-        fold = lambda leaf: leaf.reshape((count // size, size, *leaf.shape[1:]))
-        unfold = lambda leaf: leaf.reshape((count, *leaf.shape[2:]))
-        return jax.tree.map(unfold, jax.lax.map(plan, jax.tree.map(fold, arguments)))
+        return map_batches(functools.partial(at_once, keep=jax.checkpoint), arguments, chunk)
 
     chunk = count if maps_at_once is None else min(maps_at_once, count)
     if chunk == count:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jplan import mdp
+from jplan._batches import map_batches
 from jplan._typing import Array
 from jplan.envs import GridTask, as_map, random_free_cell
 
@@ -75,16 +76,4 @@ def evaluate(
 
     count = tasks.free.shape[0]
     keys = jax.random.split(key, count)
-    size = min(batch_size, max(count, 1))
-    whole = count - count % size
-    cut = lambda tree, part: jax.tree.map(lambda leaf: leaf[part], tree)
-    chunked = jax.tree.map(
-        lambda leaf: leaf.reshape((-1, size, *leaf.shape[1:])), cut((tasks, keys), slice(whole))
-    )
-    parts = jax.tree.map(
-        lambda leaf: leaf.reshape((-1, *leaf.shape[2:])), jax.lax.map(batch, chunked)
-    )
-    if whole == count:
-        return parts
-    rest = batch(cut((tasks, keys), slice(whole, None)))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), parts, rest)
+    return map_batches(batch, (tasks, keys), min(batch_size, max(count, 1)))

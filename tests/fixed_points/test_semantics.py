@@ -375,6 +375,16 @@ def test_a_differentiated_tail_is_part_of_status_and_history(adjoint):
     assert bool(jnp.all(jnp.isnan(shrink.history[steps:])))
 
 
+def test_the_tail_is_compared_with_the_first_step_of_the_solve(x64):
+    turn = 0.9 * jnp.array([[0.0, 1.0], [-1.0, 0.0]]) @ jnp.diag(jnp.array([1.0, 1.05]))
+    f = lambda params, z: turn @ z + params
+    solve = lambda adjoint, steps: jp.fixed_point(
+        f, jnp.array([1.0, 0.2]), jnp.zeros(2), solver=jp.Picard(max_steps=steps), adjoint=adjoint
+    )
+    for steps in (20, 21, 28, 34):
+        assert solve(jp.Truncated(2), steps).status == solve(jp.Unroll(), steps).status
+
+
 def test_a_negative_budget_is_an_empty_one():
     solution = jp.fixed_point(affine, affine_params(0.5), 3.0, num_steps=-2)
     assert solution.num_steps == 0

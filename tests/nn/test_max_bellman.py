@@ -124,7 +124,8 @@ def test_at_a_tie_the_first_maximiser_takes_the_gradient(x64):
 def test_a_contraction_and_monotone_whatever_was_learnt(x64, key):
     _, reward, value = make()
     learnt = TransitionKernel(5, kernel_size=3, discount=0.9, rngs=nnx.Rngs(0))
-    cell = MaxBellmanCell(5.0 * learnt().astype(jnp.float64) / 5.0)
+    learnt.weights[...] = 5.0 * learnt.weights[...]
+    cell = MaxBellmanCell(learnt().astype(jnp.float64))
     graphdef, state = nnx.split(cell)
     step = lambda params, z: nnx.merge(graphdef, params[0])(z, params[1])
     params = (state, cell.prepare(reward))
@@ -163,13 +164,37 @@ def test_nan_is_not_lost_in_the_maximum(where):
     assert bool(jnp.isnan(cell(start, inputs)).any())
 
 
-def test_more_than_256_channels(x64):
-    cell, reward, value = make(num=300, size=1)
-    loss, state = iterated(cell, num_steps=1)
-    state["kernel"][...] = jnp.zeros((1, 1, 2, 300)).at[0, 0, 0, 299].set(1.0)
-    gradient = jax.grad(loss)(state, jnp.abs(reward) + 1, value)["kernel"][...]
-    assert float(jnp.abs(gradient[0, 0, 1, 299])) > 0
-    assert float(jnp.abs(gradient[0, 0, 1, 299 - 256])) < float(jnp.abs(gradient[0, 0, 1, 299]))
+@pytest.mark.parametrize("channel", [3, 299])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_more_than_256_channels(channel, dtype):
+    kernel = jnp.zeros((1, 1, 2, 300), dtype).at[0, 0, 0, channel].set(1)
+
+    def step(kernel):
+        cell = MaxBellmanCell(kernel)
+        inputs = cell.prepare(jnp.ones((2, 3), dtype))
+        return cell(jnp.ones((2, 3), dtype), inputs).sum()
+
+    gradient = jax.grad(step)(kernel)
+    expected = jnp.zeros((1, 1, 2, 300)).at[0, 0, :, channel].set(6)
+    np.testing.assert_array_equal(gradient.astype(jnp.float32), expected)
+
+
+@pytest.mark.parametrize("dtypes", [(jnp.bfloat16, jnp.float32), (jnp.float32, jnp.bfloat16)])
+def test_gradients_keep_the_dtypes_of_what_they_belong_to(dtypes):
+    kernel, reward = (
+        jax.random.normal(jax.random.key(0), shape).astype(dtype)
+        for shape, dtype in zip([(3, 3, 2, 5), (4, 5)], dtypes, strict=True)
+    )
+
+    def step(kernel, reward):
+        cell = MaxBellmanCell(kernel)
+        inputs = cell.prepare(reward)
+        return cell(cell.start(inputs), inputs).sum()
+
+    of_kernel, of_reward = jax.grad(step, argnums=(0, 1))(kernel, reward)
+    assert of_kernel.dtype == kernel.dtype
+    assert of_reward.dtype == reward.dtype
+    assert bool(jnp.any(of_kernel != 0))
 
 
 def test_mappers():
@@ -193,6 +218,10 @@ def test_mappers():
 def test_an_even_kernel_is_refused():
     with pytest.raises(ValueError, match="kernel_size is 2, expected an odd number"):
         TransitionKernel(5, kernel_size=2, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"kernel_size is 3\.0"):
+        RewardMapper(2, hidden=4, kernel_size=3.0, rngs=nnx.Rngs(0))  # pyright: ignore
+    with pytest.raises(ValueError, match=r"discount is 1.5, expected a number in \(0, 1\]"):
+        TransitionKernel(5, kernel_size=3, discount=1.5, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"expected \[K, K, 2, Q\]"):
         MaxBellmanCell(jnp.ones((3, 3, 5)))
 

@@ -74,6 +74,25 @@ def test_a_sharp_soft_cell_approaches_the_hard_one(x64):
     np.testing.assert_allclose(values[0][near], values[1][near], atol=1e-6)
 
 
+def test_a_kernel_that_has_made_up_its_mind_has_finite_gradients():
+    cell = taught_cell(hard=False)
+    free, goal = walls_and_goal()
+    surcharge = jnp.where(closed_moves(free), 30.0, 0.0).astype(jnp.float32)
+    graphdef, state = nnx.split(cell)
+
+    def loss(state, surcharge):
+        cell = nnx.merge(graphdef, state)
+        inputs = cell.prepare(MoveCosts(surcharge=surcharge, scale=surcharge), goal)
+        value = cell.start(inputs)
+        for _ in range(3):
+            value = cell(value, inputs)
+        return jnp.where(value > FLOOR / 2, value, 0).sum()
+
+    gradients = jax.grad(loss, argnums=(0, 1))(state, surcharge)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(gradients))
+    assert float(jnp.abs(gradients[1]).max()) > 0
+
+
 def test_soft_step_by_hand(x64):
     """Two neighbours of equal weight: the log of their mean, minus the cost."""
     cell = taught_cell(hard=False)
