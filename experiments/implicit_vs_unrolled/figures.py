@@ -55,17 +55,19 @@ def draw_success(rows, path):
 
 
 def draw_generalise(rows, path):
-    """Success against the size of the map, as trained and to convergence."""
+    """Success against the size of the map, with the K of training and with a long budget."""
     kinds = find_kinds(rows)
     figure, axes = panels(len(kinds))
     for axis, kind in zip(axes, kinds, strict=True):
         depths = sorted({row["iterations"] for row in select(rows, planner=kind)})
-        budgets = {"as trained": "--", "converged": "-"}
+        budgets = {"as trained": "--", "long": "-"}
         for (index, depth), (budget, line) in itertools.product(enumerate(depths), budgets.items()):
             chosen = select(rows, planner=kind, iterations=depth, budget=budget)
             sizes, shares = means(chosen, "size", "success")
             style = {"linestyle": line, "color": f"C{index}", "marker": "o"}
-            axis.plot(sizes, 100 * np.array(shares), label=f"K = {depth}, {budget}", **style)
+            axis.plot(
+                sizes, 100 * np.array(shares), label=f"trained with K = {depth}, {budget}", **style
+            )
         sizes, shares = means(select(rows, planner="MaxPlusVIN"), "size", "success")
         axis.plot(sizes, 100 * np.array(shares), ":", color="black", label="MaxPlusVIN")
         axis.set(title=f"{kind}, trained on {sizes[0]}x{sizes[0]}", ylim=(0, 103))

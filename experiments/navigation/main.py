@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from real_maps import draw, load_real_map, tasks_on
-from stages import ADJOINTS, CALL, SETTINGS, SOLVERS, build, make_stages, train
+from stages import ADJOINTS, CALL, SETTINGS, SOLVERS, build, check_solve_options, make_stages, train
 
 from jplan import envs, training
 
@@ -53,6 +53,7 @@ def parse_arguments():
     )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
+    check_solve_options(parser, options)
     settings, grows = SETTINGS[options.planner], options.planner == "max-plus-vin"
     names = list(settings["stages"])
     steps = options.steps or list(settings["stages"].values())
@@ -120,7 +121,7 @@ def main():
             )
             shares = {name: float(shares[name]) for name in MEASURES}
             seconds = round(time.perf_counter() - clock, 2)
-            adjoint = type(getattr(planner, "adjoint", None)).__name__
+            adjoint = type(planner.adjoint).__name__ if hasattr(planner, "adjoint") else "-"
             row = [name, adjoint, seed, task, size, len(tasks.goal)]
             rows.append(dict(zip(COLUMNS, [*row, *shares.values(), seconds], strict=True)))
             text = "  ".join(f"{key} {100 * value:6.2f}" for key, value in shares.items())

@@ -36,6 +36,7 @@ def draw(planner, tasks, index, inverse, path):
     actions = out.logits[..., inverse].argmax(-1)
     length = int(distance.max()) + 1
     plan = mdp.extract_path(grid, actions, start, max_length=2 * length)
+    steps = f"{plan.num_straight} steps" if plan.reached else "goal not reached"
     value = jnp.where(distance >= 0, out.value, -jnp.inf)
     axes = viz.plot_map(
         task.free,
@@ -44,7 +45,7 @@ def draw(planner, tasks, index, inverse, path):
         value=value,
         actions=actions,
         path=plan.positions,
-        title=f"{plan.num_straight} steps, shortest {length - 1}",
+        title=f"{steps}, shortest {length - 1}",
     )
     figure = axes.get_figure(root=True)
     assert figure is not None

@@ -31,6 +31,15 @@ SETTINGS = {
 }
 
 
+def check_solve_options(parser, options):
+    """End with a message where a planner has nothing that an option could change."""
+    reactive = options.planner in ("cnn", "fcn")
+    if reactive and options.adjoint != "default":
+        parser.error(f"{options.planner} solves nothing, so it has no --adjoint")
+    if (reactive or options.planner == "max-plus-vin") and options.solver != "picard":
+        parser.error(f"{options.planner} takes no other --solver")
+
+
 def build(options, seed, stage):
     """An untrained planner."""
     rngs = nnx.Rngs(seed)
