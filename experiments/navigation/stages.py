@@ -24,7 +24,7 @@ SOLVERS = {"picard": jp.Picard, "anderson": jp.Anderson, "broyden": jp.Broyden}
 SETTINGS = {
     "max-plus-vin": {"stages": {"soft": 500, "hard": 200}, "learning_rate": 1e-2, "iterations": 40},
     "vin": {"stages": {"train": 2000}, "learning_rate": 1e-2, "iterations": 40},
-    "gppn": {"stages": {"train": 3000}, "learning_rate": 2e-3, "iterations": 20},
+    "gppn": {"stages": {"train": 3000}, "learning_rate": 3e-3, "iterations": 20},
     "conv-gppn": {"stages": {"train": 1500}, "learning_rate": 3e-3, "iterations": 40},
     "cnn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
     "fcn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
