@@ -156,7 +156,9 @@ class TransitionKernel(nnx.Module):
         initial = nnx.initializers.lecun_normal()
         self.discount = discount
         self.sharpness = sharpness
-        self.weights = nnx.Param(initial(rngs.params(), (kernel_size, kernel_size, 2, q_channels)))
+        weights = initial(rngs.params(), (kernel_size, kernel_size, 2, q_channels))
+        # Chances start almost even: a neighbour that is likely from the start may stay so for good.
+        self.weights = nnx.Param(weights.at[:, :, 1].multiply(0.1))
 
     def __call__(self, offset: Array | None = None) -> Array:
         """The kernel, [K, K, 2, Q]; ``offset``, of the same shape, is added before the softmax."""
