@@ -12,14 +12,7 @@ from jplan._typing import FixedPointFn, Params, PyTree
 from jplan.fixed_points._anderson import Anderson
 from jplan.fixed_points._checks import check_solver
 from jplan.fixed_points._implicit import BACKWARD_KINDS, Backward, attach, attach_tangent
-from jplan.fixed_points._iterate import (
-    Solver,
-    picard_tail,
-    search,
-    solve,
-    step_budget,
-    unroll,
-)
+from jplan.fixed_points._iterate import Solver, picard_tail, solve, step_budget, unroll
 from jplan.fixed_points._solution import Solution, Status
 
 
@@ -188,7 +181,7 @@ class Implicit(AbstractAdjoint):
         check_solver(self.backward, BACKWARD_KINDS, "backward")
         if self.mode not in ("reverse", "forward"):
             raise ValueError(f"mode is {self.mode!r}, expected 'reverse' or 'forward'.")
-        solution = solve(f, params, z0, solver=solver, num_steps=num_steps, history=history)
+        solution, _ = solve(f, params, z0, solver=solver, num_steps=num_steps, history=history)
         if self.mode == "forward":
             value = attach_tangent(f, params, solution.value, self.backward)
         else:
@@ -254,7 +247,7 @@ def _solve_head(
         raise ValueError(f"steps is {steps}, expected at least 1 differentiated step.")
     budget = step_budget(solver, num_steps)
     head = jnp.maximum(budget - steps, 0)
-    start, first = search(
+    start, first = solve(
         f, params, z0, solver=solver, num_steps=head, history=history, keep_best=False
     )
     return min(steps, solver.max_steps), budget, start, first

@@ -45,7 +45,9 @@ def solve_linear(
     solver = dataclasses.replace(backward, tol=None, atol=limit * scale, rtol=0.0)
     step = lambda right, u: jax.tree.map(jnp.add, apply_fn(u), right)
     zeros = jax.tree.map(jnp.zeros_like, right)
-    solution = solve(step, right, zeros, solver=solver, num_steps=num_steps, measure=measure_total)
+    solution, _ = solve(
+        step, right, zeros, solver=solver, num_steps=num_steps, measure=measure_total
+    )
     return dataclasses.replace(
         solution, residual=solution.residual / jnp.where(scale > 0, scale, 1)
     )

@@ -45,23 +45,6 @@ def solve(
     solver: Solver,
     num_steps: Any = None,
     history: bool = False,
-    measure: Callable[..., tuple[Gap, PyTree]] = measure_step,
-) -> Solution:
-    """Solve in a ``while_loop``, without gradients; see `search`."""
-    solution, _ = search(
-        f, params, z0, solver=solver, num_steps=num_steps, history=history, measure=measure
-    )
-    return solution
-
-
-def search(
-    f: FixedPointFn,
-    params: Params,
-    z0: PyTree,
-    *,
-    solver: Solver,
-    num_steps: Any = None,
-    history: bool = False,
     keep_best: bool = True,
     measure: Callable[..., tuple[Gap, PyTree]] = measure_step,
 ) -> tuple[Solution, Array]:
@@ -178,7 +161,7 @@ def picard_tail(
     steps: int,
     budget: Array,
 ) -> Solution:
-    """Take ``steps`` more plain, differentiated steps from what `search` returned."""
+    """Take ``steps`` more plain, differentiated steps from what `solve` returned."""
     tolerance = resolve_tolerance(solver, solution.value)
     taken = solution.num_steps
 

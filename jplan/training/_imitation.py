@@ -41,8 +41,8 @@ def imitation_batch(
 ) -> ImitationBatch:
     """Solve a batch of tasks exactly and keep the optimal actions.
 
-    44 % of the states of a 15x15 maze have several optimal actions and 41 % of its cells are
-    walls, so both the ties and the mask matter.
+    Many states of a maze have several optimal actions and many of its cells are walls, so both the
+    ties and the mask matter.
 
     Args:
       task: batch of grid tasks, [B, ...].
