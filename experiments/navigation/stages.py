@@ -25,7 +25,7 @@ SETTINGS = {
     "max-plus-vin": {"stages": {"soft": 500, "hard": 200}, "learning_rate": 1e-2, "iterations": 40},
     "vin": {"stages": {"train": 2000}, "learning_rate": 1e-2, "iterations": 40},
     "gppn": {"stages": {"train": 3000}, "learning_rate": 3e-3, "iterations": 20},
-    "conv-gppn": {"stages": {"train": 1500}, "learning_rate": 3e-3, "iterations": 40},
+    "conv-gppn": {"stages": {"train": 2500}, "learning_rate": 3e-3, "iterations": 40},
     "cnn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
     "fcn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
 }
