@@ -4,7 +4,6 @@ import functools
 import time
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from runs import Run, batch_fn, loss_fn, make_planner
 
@@ -47,7 +46,6 @@ def cost_rows(runs, repeats):
     for run in runs:
         state, plan, gradient, memory[run] = compile_case(run)
         batch = jax.jit(functools.partial(batch_fn, run))(jax.random.key(1))
-        state = jax.tree.map(jnp.asarray, state)
         cases[run, "forward"] = functools.partial(plan, state, batch)
         cases[run, "both"] = functools.partial(gradient, state, batch)
     times = best_times(cases, repeats)

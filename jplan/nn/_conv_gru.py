@@ -24,6 +24,9 @@ class ConvGRUCell(AbstractCell):
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial kernels.
 
+    Raises:
+      ValueError: if the kernel is even.
+
     Example:
       >>> import jax.numpy as jnp
       >>> cell = ConvGRUCell(2, 4, kernel_size=3, rngs=nnx.Rngs(0))

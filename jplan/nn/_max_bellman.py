@@ -21,6 +21,9 @@ class RewardMapper(nnx.Module):
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial parameters.
 
+    Raises:
+      ValueError: if the kernel is even.
+
     Example:
       >>> RewardMapper(2, hidden=8, kernel_size=3, rngs=nnx.Rngs(0))(jnp.ones((5, 6, 2))).shape
       (5, 6)
@@ -66,6 +69,9 @@ class KernelMapper(nnx.Module):
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial parameters.
 
+    Raises:
+      ValueError: if the kernel is even.
+
     Example:
       >>> mapper = KernelMapper(2, (3, 3, 2, 7), hidden=8, kernel_size=3, rngs=nnx.Rngs(0))
       >>> mapper(jnp.ones((5, 6, 2))).shape
@@ -85,6 +91,7 @@ class KernelMapper(nnx.Module):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        check_kernel_size(kernel_size)
         height, width, fields, outputs = shape
         initial = nnx.initializers.lecun_normal()
         size = (kernel_size, kernel_size)
@@ -129,6 +136,9 @@ class TransitionKernel(nnx.Module):
       discount: of the value; 1 for none.
       sharpness: factor on the logits of the softmax: how much faster than the rewards they learn.
       rngs: for the initial parameters.
+
+    Raises:
+      ValueError: if the kernel is even or the discount is not in (0, 1].
 
     Example:
       >>> TransitionKernel(10, kernel_size=3, rngs=nnx.Rngs(0))().shape
@@ -183,6 +193,9 @@ class MaxBellmanCell(AbstractCell):
       forward_mode: static; a form in matrix products that has jvp and Hessians. At ties it splits
         the gradient evenly, whereas the default gives it to the first maximiser.
 
+    Raises:
+      ValueError: if the kernel is not [K, K, 2, Q] with odd K.
+
     Example:
       >>> cell = MaxBellmanCell(jnp.ones((3, 3, 2, 10)) / 9)
       >>> inputs = cell.prepare(jnp.ones((5, 6)))
@@ -194,8 +207,9 @@ class MaxBellmanCell(AbstractCell):
     """
 
     def __init__(self, kernel: Array, *, forward_mode: bool = False) -> None:
-        if kernel.ndim != 4 or kernel.shape[2] != 2:
+        if kernel.ndim != 4 or kernel.shape[2] != 2 or kernel.shape[0] != kernel.shape[1]:
             raise ValueError(f"kernel has shape {list(kernel.shape)}, expected [K, K, 2, Q].")
+        check_kernel_size(kernel.shape[0])
         self.kernel = nnx.Param(kernel)
         self.forward_mode = forward_mode
 

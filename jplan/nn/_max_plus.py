@@ -45,6 +45,9 @@ class MoveCostMapper(nnx.Module):
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial parameters.
 
+    Raises:
+      ValueError: if the kernel is even.
+
     Example:
       >>> mapper = MoveCostMapper(2, 4, hidden=8, kernel_size=3, rngs=nnx.Rngs(0))
       >>> mapper(jnp.ones((5, 6, 2))).surcharge.shape
@@ -61,6 +64,7 @@ class MoveCostMapper(nnx.Module):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        check_kernel_size(kernel_size)
         normal = jax.random.normal
         shape = (kernel_size, kernel_size, channels, hidden)
         kernel = lambda: normal(rngs.params(), shape) / kernel_size
@@ -133,6 +137,9 @@ class MaxPlusCell(AbstractCell):
       threshold: surcharge above which an action counts as closed, in units of the cheapest move.
       hard: static; which stage.
       rngs: for the initial kernel.
+
+    Raises:
+      ValueError: if the kernel is even.
 
     Example:
       >>> cell = MaxPlusCell(4, kernel_size=3, rngs=nnx.Rngs(0))

@@ -37,6 +37,9 @@ class ConvGPPN(AbstractMapPlanner):
         `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
 
+    Raises:
+      ValueError: if a size is out of range or the kernel is even.
+
     Example:
       >>> import jax.numpy as jnp
       >>> planner = ConvGPPN(4, 2, hidden=8, kernel_size=3, max_steps=20, rngs=nnx.Rngs(0))

@@ -41,6 +41,9 @@ class MaxPlusVIN(AbstractMapPlanner):
         `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
 
+    Raises:
+      ValueError: if a size is out of range or the kernel is even.
+
     Attributes:
       mapper: `jplan.nn.MoveCostMapper`, or any module from [H, W, C] to `jplan.nn.MoveCosts`.
       cell: `jplan.nn.MaxPlusCell`.

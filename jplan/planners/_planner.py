@@ -64,6 +64,9 @@ class AbstractMapPlanner(nnx.Module):
         Raises:
           ValueError: if the maps have another shape or an integer dtype, or are smaller than the
             planner's kernel.
+
+        Differentiability: in the parameters and the maps, by the rules of the adjoint; forward mode
+        and Hessians need ``forward_mode=True`` beside an adjoint that has them.
         """
 
     def __call__(self, maps: Array) -> Array:

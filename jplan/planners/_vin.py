@@ -50,6 +50,9 @@ class VIN(AbstractMapPlanner):
         `jplan.nn.MaxBellmanCell`.
       rngs: for the initial parameters.
 
+    Raises:
+      ValueError: if a size is out of range or the kernel is even.
+
     Attributes:
       mapper: `jplan.nn.RewardMapper`, or any module from [H, W, C] to rewards [H, W].
       kernel_mapper: `jplan.nn.KernelMapper`, or any module from [H, W, C] to [K, K, 2, Q]; None

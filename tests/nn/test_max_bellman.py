@@ -222,8 +222,13 @@ def test_an_even_kernel_is_refused():
         RewardMapper(2, hidden=4, kernel_size=3.0, rngs=nnx.Rngs(0))  # pyright: ignore
     with pytest.raises(ValueError, match=r"discount is 1.5, expected a number in \(0, 1\]"):
         TransitionKernel(5, kernel_size=3, discount=1.5, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"expected \[K, K, 2, Q\]"):
-        MaxBellmanCell(jnp.ones((3, 3, 5)))
+    with pytest.raises(ValueError, match="kernel_size is 4"):
+        KernelMapper(2, (3, 3, 2, 5), hidden=4, kernel_size=4, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="kernel_size is 2"):
+        MaxBellmanCell(jnp.ones((2, 2, 2, 5)))
+    for shape in ((3, 3, 5), (3, 5, 2, 5)):
+        with pytest.raises(ValueError, match=r"expected \[K, K, 2, Q\]"):
+            MaxBellmanCell(jnp.ones(shape))
 
 
 def test_inputs_are_a_pytree():

@@ -160,3 +160,5 @@ def test_readout_is_bounded_and_ranks_by_value():
 def test_even_kernel_gets_advice():
     with pytest.raises(ValueError, match="odd"):
         MaxPlusCell(4, kernel_size=2, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="odd"):
+        MoveCostMapper(2, 4, hidden=3, kernel_size=2, rngs=nnx.Rngs(0))
