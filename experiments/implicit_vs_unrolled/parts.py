@@ -76,7 +76,7 @@ def success(scale):
 def large(scale):
     """ConvGPPN and VIN on larger maps at the largest depth, with the memory of both gradients."""
     iterations = scale.iterations[-1]
-    for size, maps in {scale.size: 4}.items() if scale.smoke else {27: 16, 49: 8}.items():
+    for size, maps in {scale.size: 4}.items() if scale.smoke else {27: 8, 49: 4}.items():
         runs = [
             scale.run(kind, iterations=iterations, size=size, maps=maps) for kind in scale.kinds
         ]
@@ -144,14 +144,14 @@ def regularise(scale):
 def cost(scale):
     """Figures 6 and 10: time and memory against depth and size, and against backward steps."""
     runs = [
-        scale.run(kind, adjoint, iterations, size=size, maps=8)
+        scale.run(kind, adjoint, iterations, size=size)
         for kind in scale.kinds
         for size in ([scale.size] if scale.smoke else SIZES[:3])
         for iterations in scale.iterations
         for adjoint in ("default", "implicit", "unrolled")
     ]
     runs += [
-        scale.run("ConvGPPN", "implicit", backward=backward, backward_steps=steps, maps=8)
+        scale.run("ConvGPPN", "implicit", backward=backward, backward_steps=steps)
         for backward in ("picard", "anderson")
         for steps in (5, 15, 30)
     ]

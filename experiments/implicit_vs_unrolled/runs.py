@@ -12,7 +12,7 @@ import jplan as jp
 from jplan import envs, planners, training
 
 CALL = 10  # training steps a call
-STEPS = {"VIN": 600, "ConvGPPN": 300}
+STEPS = {"VIN": 1000, "ConvGPPN": 1200}
 WIDTH = {"VIN": 40, "ConvGPPN": 16}
 LEARNING_RATE = {"VIN": 1e-2, "ConvGPPN": 3e-3}
 SOLVERS = {"picard": jp.Picard, "anderson": jp.Anderson, "broyden": jp.Broyden}
@@ -32,7 +32,7 @@ class Run:
     adjoint: str = "default"
     iterations: int = 30
     size: int = 15
-    maps: int = 32
+    maps: int = 8
     solver: str = "picard"
     backward: str = "anderson"
     backward_steps: int = 15

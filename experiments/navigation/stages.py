@@ -20,14 +20,24 @@ ADJOINTS = {
 }
 SOLVERS = {"picard": jp.Picard, "anderson": jp.Anderson, "broyden": jp.Broyden}
 
-# Settings that the command line may override: stages and their steps, learning rate, iterations.
+
+def _settings(batch, learning_rate, iterations, **stages):
+    """What the command line may override: mazes a step, rate, budget K, steps of each stage."""
+    return {
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "iterations": iterations,
+        "stages": stages,
+    }
+
+
 SETTINGS = {
-    "max-plus-vin": {"stages": {"soft": 500, "hard": 200}, "learning_rate": 1e-2, "iterations": 40},
-    "vin": {"stages": {"train": 2000}, "learning_rate": 1e-2, "iterations": 40},
-    "gppn": {"stages": {"train": 3000}, "learning_rate": 3e-3, "iterations": 20},
-    "conv-gppn": {"stages": {"train": 2500}, "learning_rate": 3e-3, "iterations": 40},
-    "cnn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
-    "fcn": {"stages": {"train": 3000}, "learning_rate": 1e-3, "iterations": None},
+    "max-plus-vin": _settings(32, 1e-2, 40, soft=500, hard=200),
+    "vin": _settings(32, 1e-2, 40, train=2000),
+    "gppn": _settings(8, 3e-3, 20, train=20_000),
+    "conv-gppn": _settings(8, 3e-3, 40, train=3000),
+    "cnn": _settings(32, 1e-3, None, train=3000),
+    "fcn": _settings(32, 1e-3, None, train=3000),
 }
 
 

@@ -111,7 +111,15 @@ class PathLSTMCell(AbstractCell):
         h, c = z
         _, gates = inputs
         message = self._convolve(h, self.message_kernel)
-        gates = gates + message * self.input_weights[...][None] + h @ self.state_weights[...]
-        write, forget, candidate, read = jnp.split(gates, 4, axis=-1)
-        c = jax.nn.sigmoid(forget) * c + jax.nn.sigmoid(write) * jnp.tanh(candidate)
-        return jax.nn.sigmoid(read) * jnp.tanh(c), c
+        weights = (self.input_weights[...], self.state_weights[...])
+        return _lstm(h, c, message, gates, *weights)
+
+
+@jax.checkpoint  # to compute the gates again is cheaper than to keep them for all steps
+def _lstm(
+    h: Array, c: Array, message: Array, gates: Array, input_weights: Array, state_weights: Array
+) -> tuple[Array, Array]:
+    gates = gates + message * input_weights[None] + h @ state_weights
+    write, forget, candidate, read = jnp.split(gates, 4, axis=-1)
+    c = jax.nn.sigmoid(forget) * c + jax.nn.sigmoid(write) * jnp.tanh(candidate)
+    return jax.nn.sigmoid(read) * jnp.tanh(c), c
