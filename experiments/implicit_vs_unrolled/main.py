@@ -16,7 +16,7 @@ def parse_arguments():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/implicit"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seed", type=int, default=0, help="first seed")
-    parser.add_argument("--seeds", type=int, default=2, help="number of seeds")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     options.seeds = 1 if options.smoke else options.seeds

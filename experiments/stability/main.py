@@ -27,7 +27,7 @@ def parse_arguments():
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/stability"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--adjoints", nargs="+", default=list(ADJOINTS), choices=ADJOINTS)
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     return parser.parse_args()
@@ -35,7 +35,7 @@ def parse_arguments():
 
 def batch_fn(key):
     return training.imitation_batch(
-        jax.vmap(lambda key: envs.maze(key, 15))(jax.random.split(key, 32))
+        jax.vmap(lambda key: envs.maze(key, 15))(jax.random.split(key, 8))
     )
 
 
@@ -88,12 +88,12 @@ def main():
         final, peak = [], []
         for seed in range(options.seeds):
             curve = [r["success"] for r in rows if (r["adjoint"], r["seed"]) == (name, seed)]
-            final.append(sum(curve[-5:]) / len(curve[-5:]))
+            final.append(sum(curve[-10:]) / len(curve[-10:]))
             peak.append(max(curve))
         shares = "  ".join(
             f"{100 * f:.1f} (peak {100 * p:.1f})" for f, p in zip(final, peak, strict=True)
         )
-        print(f"{name:12} success %, mean of the last 5 rows: {shares}")
+        print(f"{name:12} success %, mean of the last 10 rows: {shares}")
     draw(rows, options.out / "curves.png")
 
 
