@@ -107,20 +107,24 @@ def measure(case, params, options, work):
 
 def draw(rows, path):
     """Bars of the training steps, one group a network."""
-    groups = sorted({(row["network"], row["size"], row["steps"]) for row in rows}, reverse=True)
-    figure, panels = plt.subplots(1, len(groups), figsize=(4.2 * len(groups), 3.6), squeeze=False)
-    for axes, (kind, size, steps) in zip(panels[0], groups, strict=True):
+    groups = list(dict.fromkeys((row["network"], row["size"], row["steps"]) for row in rows))
+    lines = -(-len(groups) // 2)
+    figure, panels = plt.subplots(lines, 2, figsize=(9, 3.2 * lines), squeeze=False)
+    for axes, (kind, size, steps) in zip(panels.flat, groups, strict=False):
         chosen = [r for r in rows if (r["network"], r["size"], r["steps"]) == (kind, size, steps)]
         chosen = sorted(chosen, key=lambda row: -row["milliseconds"])
         names = [f"{row['implementation']}, {row['gradient']}" for row in chosen]
-        bars = axes.barh(names, [row["milliseconds"] for row in chosen])
+        times = [row["milliseconds"] for row in chosen]
+        bars = axes.barh(names, times)
         for bar, row in zip(bars, chosen, strict=True):
             bar.set_color("tab:orange" if row["implementation"] == "jplan" else "tab:gray")
         axes.bar_label(bars, fmt="%.0f", padding=3)
         axes.set(title=f"{kind} {size}x{size}, K = {steps}", xlabel="ms a training step")
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter("")
-        axes.set_xlim(1, 4 * axes.get_xlim()[1])
+        axes.set_xlim(min(times) / 3, 5 * max(times))
+    for axes in panels.flat[len(groups) :]:
+        axes.remove()
     figure.tight_layout()
     viz.save_figure(figure, path)
 

@@ -43,7 +43,7 @@ def parse_arguments():
     parser.add_argument("--sizes", type=int, nargs="*", help="of the mazes to evaluate on")
     parser.add_argument("--steps", type=int, nargs="*", help="training steps, one for each stage")
     parser.add_argument("--iterations", type=int, help="budget K of the planner's iteration")
-    parser.add_argument("--hidden", type=int, default=32, help="channels of gppn and conv-gppn")
+    parser.add_argument("--hidden", type=int, help="channels of gppn and conv-gppn")
     parser.add_argument("--batch", type=int, help="mazes a step")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument(
@@ -61,7 +61,7 @@ def parse_arguments():
     if len(steps) != len(names) or any(count % CALL or count < 1 for count in steps):
         parser.error(f"--steps wants a multiple of {CALL} for each of the stages {names}")
     options.stages = dict(zip(names, steps, strict=True))
-    for name in ("batch", "learning_rate", "iterations"):
+    for name in ("batch", "learning_rate", "iterations", "hidden"):
         setattr(options, name, getattr(options, name) or settings[name])
     options.sizes = options.sizes or (list(EVALUATIONS) if grows else [options.size])
     options.sizes = [options.size] if options.smoke else options.sizes

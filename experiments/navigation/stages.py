@@ -21,12 +21,13 @@ ADJOINTS = {
 SOLVERS = {"picard": jp.Picard, "anderson": jp.Anderson, "broyden": jp.Broyden}
 
 
-def _settings(batch, learning_rate, iterations, **stages):
-    """What the command line may override: mazes a step, rate, budget K, steps of each stage."""
+def _settings(batch, learning_rate, iterations, *, hidden=None, **stages):
+    """What the command line may override: mazes a step, rate, budget K, width, steps of stages."""
     return {
         "batch": batch,
         "learning_rate": learning_rate,
         "iterations": iterations,
+        "hidden": hidden,
         "stages": stages,
     }
 
@@ -34,8 +35,8 @@ def _settings(batch, learning_rate, iterations, **stages):
 SETTINGS = {
     "max-plus-vin": _settings(32, 1e-2, 40, soft=500, hard=200),
     "vin": _settings(32, 1e-2, 40, train=2000),
-    "gppn": _settings(8, 3e-3, 20, train=20_000),
-    "conv-gppn": _settings(8, 3e-3, 40, train=3000),
+    "gppn": _settings(8, 3e-3, 20, hidden=64, train=8000),
+    "conv-gppn": _settings(8, 3e-3, 40, hidden=32, train=3000),
     "cnn": _settings(32, 1e-3, None, train=3000),
     "fcn": _settings(32, 1e-3, None, train=3000),
 }
@@ -69,7 +70,7 @@ def build(options, seed, stage):
     if options.planner == "vin":
         return planners.VIN(4, 2, **common)
     if options.planner == "gppn":
-        return planners.GPPN(4, 2, hidden=options.hidden, kernel_size=9, **common)
+        return planners.GPPN(4, 2, hidden=options.hidden, inject=True, **common)
     return planners.ConvGPPN(4, 2, hidden=options.hidden, **common)
 
 
