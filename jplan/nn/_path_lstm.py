@@ -111,8 +111,7 @@ class PathLSTMCell(AbstractCell):
         h, c = z
         _, gates = inputs
         message = self._convolve(h, self.message_kernel)
-        weights = (self.input_weights[...], self.state_weights[...])
-        return _lstm(h, c, message, gates, *weights)
+        return _lstm(h, c, message, gates, self.input_weights[...], self.state_weights[...])
 
 
 @jax.checkpoint  # to compute the gates again is cheaper than to keep them for all steps
