@@ -1,9 +1,7 @@
 """Following a policy on a grid: one path, or the fate of every cell at once."""
 
-import functools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -82,31 +80,15 @@ def extract_path(grid: GridMDP, plan: Array, start: Array, *, max_length: int) -
             f"start, max_length: got shape {start.shape} and {max_length}, expected one (y, x) and "
             "a number of steps >= 0; use jax.vmap for several starts."
         )
-    return _follow(grid, plan, start, max_length)
-
-
-# Jitted, or an eager call would trace the scan anew each time.
-@functools.partial(jax.jit, static_argnums=3)
-def _follow(grid: GridMDP, plan: Array, start: Array, max_length: int) -> Path:
     actions = plan if jnp.issubdtype(plan.dtype, jnp.integer) else greedy_policy(grid, plan)
     legal = legal_moves(grid, actions)
     offsets = jnp.array(MOVES[: grid.moves], jnp.int32)
     on_map = jnp.all((start >= 0) & (start < jnp.array(grid.state_shape)))
-
-    def step(carry: tuple, _: None) -> tuple[tuple, Array]:
-        position, alive, straight, diagonal = carry
-        y, x = position
-        moving = alive & legal[y, x]
-        action = actions[y, x]
-        position = jnp.where(moving, position + offsets[action], position)
-        straight = straight + (moving & (action < 4))
-        diagonal = diagonal + (moving & (action >= 4))
-        return (position, moving, straight, diagonal), jnp.where(moving, position, -1)
-
     first = jnp.where(on_map, start, 0)
     zero = jnp.zeros((), jnp.int32)
-    (last, _, straight, diagonal), rest = lax.scan(
-        step, (first, on_map, zero, zero), None, length=max_length
+    world = (actions, legal, offsets)
+    (_, last, _, straight, diagonal), rest = lax.scan(
+        _step, (world, first, on_map, zero, zero), None, length=max_length
     )
     return Path(
         positions=jnp.concatenate([jnp.where(on_map, start, -1)[None], rest]),
@@ -114,6 +96,19 @@ def _follow(grid: GridMDP, plan: Array, start: Array, max_length: int) -> Path:
         num_diagonal=diagonal,
         reached=on_map & grid.is_terminal[last[0], last[1]],
     )
+
+
+# On module level, with what it reads in the carry, or each eager call would trace the scan anew.
+def _step(carry: tuple, _: None) -> tuple[tuple, Array]:
+    world, position, alive, straight, diagonal = carry
+    actions, legal, offsets = world
+    y, x = position
+    moving = alive & legal[y, x]
+    action = actions[y, x]
+    position = jnp.where(moving, position + offsets[action], position)
+    straight = straight + (moving & (action < 4))
+    diagonal = diagonal + (moving & (action >= 4))
+    return (world, position, moving, straight, diagonal), jnp.where(moving, position, -1)
 
 
 def legal_moves(grid: GridMDP, actions: Array) -> Array:
@@ -141,14 +136,16 @@ def follow_everywhere(grid: GridMDP, actions: Array) -> tuple[Array, Array, Arra
     if grid.cell_cost is not None:
         cost = cost * grid.cell_cost.ravel().astype(grid.dtype)
 
-    def double(_: int, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        following, cost, steps = carry
-        return following[following], cost + cost[following], steps + steps[following]
-
     rounds = max(height * width - 1, 1).bit_length()
     following, cost, steps = lax.fori_loop(
-        0, rounds, double, (following, cost, legal.astype(jnp.int32))
+        0, rounds, _double, (following, cost, legal.astype(jnp.int32))
     )
     reached = grid.is_terminal.ravel()[following]
     fields = (cost / lengths[0], steps, reached)
     return tuple(field.reshape(height, width) for field in fields)  # pyright: ignore
+
+
+# On module level, or each eager call would trace the loop anew.
+def _double(_: int, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    following, cost, steps = carry
+    return following[following], cost + cost[following], steps + steps[following]
