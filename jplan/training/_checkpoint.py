@@ -48,8 +48,10 @@ def save(path: str | pathlib.Path, planner: AbstractMapPlanner) -> None:
             "your own modules with jplan.training.CheckpointFolder."
         )
     configuration = {key: _encode(value) for key, value in planner.configuration().items()}
-    header = json.loads(json.dumps({"type": name, "configuration": configuration}))
     graphdef, state = nnx.split(planner)
+    dtypes = [leaf.dtype.name for leaf in jax.tree.leaves(nnx.to_pure_dict(state))]
+    header = {"type": name, "configuration": configuration, "dtypes": dtypes}
+    header = json.loads(json.dumps(header))
     if nnx.split(_build(header))[0] != graphdef:
         raise ValueError(
             f"got a {name} with a part or an attribute that was changed after construction, which "
@@ -88,7 +90,7 @@ def load(path: str | pathlib.Path) -> AbstractMapPlanner:
       path: the directory given to `save`.
 
     Returns:
-      The planner.
+      The planner, its parameters in the dtypes they were saved in.
 
     Raises:
       FileNotFoundError: if there is no such directory.
@@ -110,7 +112,9 @@ def load(path: str | pathlib.Path) -> AbstractMapPlanner:
             )["planner"]
             planner = _build(header)
             graphdef, state = nnx.split(planner)
-            pure = nnx.to_pure_dict(state)
+            leaves, treedef = jax.tree.flatten(nnx.to_pure_dict(state))
+            typed = zip(leaves, header["dtypes"], strict=True)
+            pure = treedef.unflatten([leaf.astype(dtype) for leaf, dtype in typed])
             restored = checkpointer.restore(
                 path, args=ocp.args.Composite(params=ocp.args.StandardRestore(pure))
             )["params"]

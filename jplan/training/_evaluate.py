@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 
 from jplan import mdp
 from jplan._batches import map_batches
 from jplan._typing import Array
 from jplan.envs import GridTask, as_map, random_free_cell
+from jplan.training._imitation import greedy_actions
 
 
 def evaluate(
@@ -42,7 +42,8 @@ def evaluate(
       goal, so average with ``jnp.nanmean``.
 
     Raises:
-      ValueError: if the planner does not return one logit a move.
+      ValueError: if the planner does not return one logit a move, the tasks have no leading axis,
+        or ``batch_size`` is below 1.
 
     Differentiability: none.
 
@@ -71,9 +72,13 @@ def evaluate(
                 f"the planner returns {logits.shape[-1]} logits a cell, expected {moves}, one for "
                 "each move; set moves or build the planner with that many actions."
             )
-        actions = jnp.where(jnp.isnan(logits).any(-1), -1, logits.argmax(-1))
-        return jax.vmap(lambda *planned: measure(planned))(task, actions, keys)
+        return jax.vmap(lambda *planned: measure(planned))(task, greedy_actions(logits), keys)
 
+    if tasks.free.ndim != 3 or batch_size < 1:
+        raise ValueError(
+            f"tasks.free has shape {list(tasks.free.shape)} and batch_size is {batch_size}, "
+            "expected [N, H, W] and a whole number from 1 on."
+        )
     count = tasks.free.shape[0]
     keys = jax.random.split(key, count)
     return map_batches(batch, (tasks, keys), min(batch_size, max(count, 1)))

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from jplan._typing import Array
 from jplan.training._checkpoint import CheckpointFolder
 from jplan.training._progress import ProgressBar
@@ -47,8 +49,9 @@ def fit(
       metrics, those before a resumption included.
 
     Raises:
-      ValueError: if ``advance_fn`` steps over ``num_steps``, the directory belongs to a run with
-        other settings or to a longer one, or one of its files is damaged.
+      ValueError: if ``advance_fn`` does not count steps up, steps over ``num_steps`` or returns
+        metrics that are no scalars or not always the same ones, if the directory belongs to a run
+        with other settings or to a longer one, or one of its files is damaged.
 
     Example:
       >>> import functools
@@ -80,6 +83,12 @@ def fit(
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(state)
             rows = [row for row in _read_rows(folder) if row["step"] <= int(state.step)]
+            if not rows or rows[-1]["step"] != int(state.step):
+                raise ValueError(
+                    f"{folder / 'training.csv'} has no row of step {int(state.step)}, where the "
+                    f"newest checkpoint is; it is damaged. Restore it, or delete {folder} to start "
+                    "afresh."
+                )
     first = step = saved = int(state.step)
     if first > num_steps:
         raise ValueError(
@@ -90,15 +99,10 @@ def fit(
     begin = time.perf_counter()
     with ProgressBar(label, num_steps, start=first, enabled=progress) as bar:
         while step < num_steps:
-            state, metrics = advance_fn(state)
+            state, numbers = _advance(advance_fn, state, num_steps)
             step = int(state.step)
-            if step > num_steps:
-                raise ValueError(
-                    f"advance_fn went on to step {step}, expected to stop at {num_steps}; make "
-                    "num_steps a multiple of the steps of one call."
-                )
+            _check_names(numbers, rows)
             seconds = time.perf_counter() - begin
-            numbers = {name: float(value) for name, value in metrics.items()}
             rows.append({"step": step, "seconds": round(spent + seconds, 3), **numbers})
             bar.update(step, rate=(step - first) / seconds, metrics=numbers)
             due = step - saved >= checkpoint_every or step == num_steps
@@ -108,6 +112,43 @@ def fit(
                 checkpoints.save(step, state)
                 saved = step
     return state, rows
+
+
+def _advance(
+    advance_fn: Callable[[TrainState], tuple[TrainState, dict[str, Array]]],
+    state: TrainState,
+    num_steps: int,
+) -> tuple[TrainState, dict[str, float]]:
+    """One call, its metrics as numbers; ValueError if it did not do what `fit` asks of it."""
+    before = int(state.step)
+    state, metrics = advance_fn(state)
+    step = int(state.step)
+    if step <= before:
+        raise ValueError(
+            f"advance_fn went from step {before} to step {step}, expected a later one; return the "
+            "new state with its step counted up."
+        )
+    if step > num_steps:
+        raise ValueError(
+            f"advance_fn went on to step {step}, expected to stop at {num_steps}; make num_steps a "
+            "multiple of the steps of one call."
+        )
+    for name, value in metrics.items():
+        if jax.numpy.ndim(value) > 0:
+            raise ValueError(
+                f"the metric {name} has shape {list(value.shape)}, expected a scalar; average it."
+            )
+    return state, {name: float(value) for name, value in metrics.items()}
+
+
+def _check_names(numbers: dict[str, float], rows: list[dict[str, float]]) -> None:
+    """ValueError unless a call has the metrics of the one before it."""
+    expected = rows[-1].keys() - {"step", "seconds"} if rows else numbers.keys()
+    if numbers.keys() != expected:
+        raise ValueError(
+            f"advance_fn returns the metrics {sorted(numbers)}, expected {sorted(expected)} as in "
+            "the calls before."
+        )
 
 
 def _claim(folder: pathlib.Path, settings: dict[str, Any]) -> None:

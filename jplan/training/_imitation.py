@@ -13,7 +13,7 @@ from jplan._typing import Array
 from jplan.envs import GridTask, as_map
 
 
-@struct.dataclass
+@struct.dataclass(kw_only=True)
 class ImitationBatch:
     """Maps with their optimal actions.
 
@@ -87,7 +87,8 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
 
     Returns:
       The loss, and the metrics ``accuracy``, the share of cells whose greedy action is optimal, and
-      ``success``, the share from which the greedy policy reaches the goal.
+      ``success``, the share from which the greedy policy reaches the goal. A cell with a NaN logit
+      has no action.
 
     Raises:
       ValueError: if the logits do not have the shape of the targets.
@@ -105,7 +106,7 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
     _check_logits(logits, batch.optimal)
     loss, accuracy = _cross_entropy(logits, batch.optimal, batch.mask)
     measures = jax.vmap(lambda grid, *plan: mdp.plan_measures(grid, plan[0], value=plan[1]))(
-        batch.grid, logits.argmax(-1), batch.value
+        batch.grid, greedy_actions(logits), batch.value
     )
     return loss, {"accuracy": accuracy, "success": jnp.nanmean(measures.success)}
 
@@ -154,11 +155,18 @@ def sampled_imitation_loss(
     return loss, {"accuracy": accuracy}
 
 
+def greedy_actions(logits: Array) -> Array:
+    """Best action of [..., A] logits, [...]; -1, which is no action, where one of them is NaN."""
+    return jnp.where(jnp.isnan(logits).any(-1), -1, logits.argmax(-1))
+
+
 def _cross_entropy(logits: Array, optimal: Array, mask: Array) -> tuple[Array, Array]:
     """Mean loss, and share of greedy actions that are optimal, where the mask is set."""
     target = optimal / jnp.maximum(optimal.sum(-1, keepdims=True), 1)
+    # What does not count is cut off before the loss: its gradient would be NaN at infinite logits.
+    logits = jnp.where(mask[..., None], logits, 0)
     losses = optax.losses.safe_softmax_cross_entropy(logits, target)
-    greedy = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
+    greedy = jax.nn.one_hot(greedy_actions(logits), logits.shape[-1], dtype=bool)
     correct = (greedy & optimal).any(-1)
     total = jnp.maximum(mask.sum(), 1)
     mean = lambda values: jnp.where(mask, values, 0).sum() / total

@@ -13,7 +13,7 @@ LossFn = Callable[[nnx.Module, Any, Array], tuple[Array, dict[str, Array]]]
 """``loss_fn(module, batch, key) -> (loss, metrics)``."""
 
 
-@struct.dataclass
+@struct.dataclass(kw_only=True)
 class TrainState:
     """Everything a run needs to go on: a pytree of arrays.
 
@@ -125,7 +125,8 @@ def train_step(
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     metrics = {"loss": loss, **metrics, "gradient_norm": optax.tree.norm(gradient)}
-    return TrainState(params, opt_state, state.key, state.step + 1), metrics
+    state = TrainState(params=params, opt_state=opt_state, key=state.key, step=state.step + 1)
+    return state, metrics
 
 
 def scan_steps(

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +32,18 @@ def test_a_loaded_planner_is_the_saved_one(tmp_path):
     assert loaded.configuration() == saved.configuration()
     maps = jnp.ones((2, 5, 5, 2))
     np.testing.assert_array_equal(loaded(maps), saved(maps))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_parameters_keep_their_dtype(tmp_path, dtype, x64):
+    graphdef, state = nnx.split(planner(1))
+    saved = nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf.astype(dtype), state))
+    training.save(tmp_path / "planner", saved)
+    states = [
+        nnx.to_pure_dict(nnx.state(one)) for one in (saved, training.load(tmp_path / "planner"))
+    ]
+    chex.assert_trees_all_equal_dtypes(*states)
+    chex.assert_trees_all_equal(*states)
 
 
 def test_saving_again_replaces(tmp_path):

@@ -120,21 +120,31 @@ def test_the_directory_of_another_run_is_refused(tmp_path):
         )
 
 
-@pytest.mark.parametrize("damage", ["", "step,loss\n4", None])
+@pytest.mark.parametrize("damage", ["", "step,loss\n4", "step,loss\n4,0.5\n", None])
 def test_a_damaged_table_is_an_error_that_names_it(tmp_path, damage):
     run(8, tmp_path)
     table = tmp_path / "training.csv"
     table.unlink() if damage is None else table.write_text(damage)
-    if damage == "":
-        assert len(run(12, tmp_path)[1]) == 1
-    else:
-        with pytest.raises(ValueError, match=r"training.csv cannot be read"):
-            run(12, tmp_path)
+    with pytest.raises(ValueError, match=r"training.csv .*damaged"):
+        run(12, tmp_path)
 
 
 def test_a_budget_that_does_not_fit_gets_advice():
     with pytest.raises(ValueError, match="multiple of the steps of one call"):
         run(10)
+
+
+def test_a_function_that_does_not_advance_is_refused():
+    fit = functools.partial(training.fit, state=start()[1], num_steps=4, progress=False)
+    onward = lambda state: state.replace(step=state.step + 2)
+    changing = lambda state: (onward(state), {"a": 0.0} if int(state.step) else {"b": 0.0})
+    for advance_fn, match in [
+        (lambda state: (state, {}), "from step 0 to step 0"),
+        (lambda state: (onward(state), {"loss": jax.numpy.ones(2)}), r"loss has shape \[2\]"),
+        (changing, r"metrics \['a'\], expected \['b'\]"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            fit(advance_fn)
 
 
 def test_train_step_is_pure(key):

@@ -41,6 +41,23 @@ def test_loss_by_hand_and_masking():
     assert float(jnp.abs(jnp.where(batch.mask[..., None], 0, gradient)).max()) == 0
 
 
+@pytest.mark.parametrize("bad", [-jnp.inf, jnp.nan])
+def test_logits_that_do_not_count_may_be_anything(bad):
+    _, batch = batch_of()
+    logits = jax.random.normal(jax.random.key(0), batch.optimal.shape)
+    loss_fn = lambda logits: training.imitation_loss(logits, batch)[0]
+    closed = jnp.where(batch.mask[..., None], logits, bad)
+    assert loss_fn(closed) == loss_fn(logits)
+    np.testing.assert_array_equal(jax.grad(loss_fn)(closed), jax.grad(loss_fn)(logits))
+
+
+def test_nan_where_it_counts_is_seen_in_every_number():
+    _, batch = batch_of()
+    loss, metrics = training.imitation_loss(jnp.full(batch.optimal.shape, jnp.nan), batch)
+    assert jnp.isnan(loss)
+    assert metrics["accuracy"] == metrics["success"] == 0
+
+
 def test_a_batch_in_which_nothing_counts_gives_zero_and_no_nan():
     free = jnp.zeros((2, 5, 5), bool).at[:, 2, 2].set(True)
     task = envs.GridTask(free=free, goal=jnp.full((2, 2), 2, jnp.int32))
@@ -72,6 +89,10 @@ def test_evaluate_measures_each_task_once_whatever_the_batch_size():
     assert all(s <= n + 1e-6 for s, n in zip(results[0].success, north, strict=True))
     with pytest.raises(ValueError, match="expected 8"):
         training.evaluate(expert, tasks, jax.random.key(9), moves=8)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        training.evaluate(expert, tasks, jax.random.key(9), batch_size=0)
+    with pytest.raises(ValueError, match=r"shape \[9, 9\].*expected \[N, H, W\]"):
+        training.evaluate(expert, jax.tree.map(lambda leaf: leaf[0], tasks), jax.random.key(9))
 
 
 def test_evaluate_of_the_exact_plan_is_perfect():
