@@ -125,7 +125,7 @@ def unroll(
             select(moving, new_memory, memory),
             done | converged,
             count + active,
-            jnp.where(step == 0, gap.absolute, first),
+            jnp.where(active & (step == 0), gap.absolute, first),
             select(active, gap, last),
         )
         return carry, jnp.where(active, gap.weighted, jnp.nan)

@@ -2,13 +2,8 @@
 
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
-from jplan.nn._max_bellman import (
-    BellmanInputs,
-    KernelMapper,
-    MaxBellmanCell,
-    RewardMapper,
-    TransitionKernel,
-)
+from jplan.nn._mappers import KernelMapper, RewardMapper
+from jplan.nn._max_bellman import BellmanInputs, MaxBellmanCell, TransitionKernel
 from jplan.nn._max_plus import (
     FLOOR,
     MaxPlusCell,

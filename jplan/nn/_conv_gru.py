@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._typing import Array
-from jplan.nn._convolution import check_kernel_size, loop_convolution
+from jplan.nn._checks import check_kernel_size, check_sizes
+from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
 
 
@@ -25,7 +26,7 @@ class ConvGRUCell(AbstractCell):
       rngs: for the initial kernels.
 
     Raises:
-      ValueError: if the kernel is even.
+      ValueError: if a size is below 1 or the kernel is even.
 
     Example:
       >>> import jax.numpy as jnp
@@ -49,6 +50,7 @@ class ConvGRUCell(AbstractCell):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
         size = (kernel_size, kernel_size)
         initial = nnx.initializers.lecun_normal()

@@ -58,15 +58,6 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
     return _by_products(x, kernel) if forward_mode else _convolve(x, kernel)
 
 
-def check_kernel_size(kernel_size: int) -> None:
-    """ValueError unless the kernel has a centre cell."""
-    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(
-            f"kernel_size is {kernel_size!r}, expected an odd number; an even kernel has no "
-            "centre cell."
-        )
-
-
 def _plain(x: Array, kernel: Array) -> Array:
     y = jax.lax.conv_general_dilated(
         x[None], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")

@@ -1,4 +1,4 @@
-"""The parts of a value iteration network: reward mapper, maximising cell, action values."""
+"""The iteration of a value iteration network: its kernel, and the maximising cell."""
 
 import functools
 
@@ -7,105 +7,9 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._typing import Array
-from jplan.nn._convolution import check_kernel_size, loop_convolution, taps
+from jplan.nn._checks import check_kernel_size, check_sizes
+from jplan.nn._convolution import loop_convolution, taps
 from jplan.nn._solve_cell import AbstractCell
-
-
-class RewardMapper(nnx.Module):
-    """Network from a map to the reward of each cell: a convolution, a rectifier, a linear layer.
-
-    Args:
-      channels: channels of the map.
-      hidden: width.
-      kernel_size: odd.
-      forward_mode: static; see `loop_convolution`.
-      rngs: for the initial parameters.
-
-    Raises:
-      ValueError: if the kernel is even.
-
-    Example:
-      >>> RewardMapper(2, hidden=8, kernel_size=3, rngs=nnx.Rngs(0))(jnp.ones((5, 6, 2))).shape
-      (5, 6)
-
-    References:
-      Tamar et al., Value iteration networks, 2016, section 4.1 and the released code.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        hidden: int,
-        kernel_size: int,
-        forward_mode: bool = False,
-        rngs: nnx.Rngs,
-    ) -> None:
-        check_kernel_size(kernel_size)
-        initial = nnx.initializers.lecun_normal()
-        size = (kernel_size, kernel_size)
-        self.forward_mode = forward_mode
-        self.kernel = nnx.Param(initial(rngs.params(), (*size, channels, hidden)))
-        self.bias = nnx.Param(jnp.zeros(hidden))
-        self.out = nnx.Param(initial(rngs.params(), (hidden, 1)))
-
-    def __call__(self, inputs: Array) -> Array:
-        """Reward of one map, [H, W, C] -> [H, W]."""
-        field = loop_convolution(inputs, self.kernel[...], forward_mode=self.forward_mode)
-        return (jax.nn.relu(field + self.bias[...][None, None]) @ self.out[...])[..., 0]
-
-
-class KernelMapper(nnx.Module):
-    """Network from a map to a kernel of its own: transitions that depend on the observation.
-
-    A convolution and a rectifier, their mean over the map, and a linear layer that starts at zero;
-    the result is the offset of a `TransitionKernel`.
-
-    Args:
-      channels: channels of the map.
-      shape: of the kernel, [K, K, 2, Q].
-      hidden: width.
-      kernel_size: odd; of the convolution.
-      forward_mode: static; see `loop_convolution`.
-      rngs: for the initial parameters.
-
-    Raises:
-      ValueError: if the kernel is even.
-
-    Example:
-      >>> mapper = KernelMapper(2, (3, 3, 2, 7), hidden=8, kernel_size=3, rngs=nnx.Rngs(0))
-      >>> mapper(jnp.ones((5, 6, 2))).shape
-      (3, 3, 2, 7)
-
-    References:
-      Tamar et al., Value iteration networks, 2016, section 4 (the function f_P).
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        shape: tuple[int, int, int, int],
-        *,
-        hidden: int,
-        kernel_size: int,
-        forward_mode: bool = False,
-        rngs: nnx.Rngs,
-    ) -> None:
-        check_kernel_size(kernel_size)
-        height, width, fields, outputs = shape
-        initial = nnx.initializers.lecun_normal()
-        size = (kernel_size, kernel_size)
-        self.shape = shape
-        self.forward_mode = forward_mode
-        self.kernel = nnx.Param(initial(rngs.params(), (*size, channels, hidden)))
-        self.bias = nnx.Param(jnp.zeros(hidden))
-        self.out = nnx.Param(jnp.zeros((hidden, height * width * fields * outputs)))
-
-    def __call__(self, inputs: Array) -> Array:
-        """Kernel of one map, [H, W, C] -> [K, K, 2, Q]."""
-        field = loop_convolution(inputs, self.kernel[...], forward_mode=self.forward_mode)
-        features = jax.nn.relu(field + self.bias[...][None, None]).mean((0, 1))
-        return (features @ self.out[...]).reshape(self.shape)
 
 
 @struct.dataclass(kw_only=True)
@@ -138,7 +42,7 @@ class TransitionKernel(nnx.Module):
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if the kernel is even or the discount is not in (0, 1].
+      ValueError: if a size is below 1, the kernel is even, or the discount is not in (0, 1].
 
     Example:
       >>> TransitionKernel(10, kernel_size=3, rngs=nnx.Rngs(0))().shape
@@ -160,6 +64,7 @@ class TransitionKernel(nnx.Module):
         sharpness: float = 10.0,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(q_channels=q_channels)
         check_kernel_size(kernel_size)
         if not 0 < discount <= 1:
             raise ValueError(f"discount is {discount}, expected a number in (0, 1].")
@@ -219,7 +124,17 @@ class MaxBellmanCell(AbstractCell):
         Args:
           reward: [H, W].
           kernel: [K, K, 2, Q], of this map alone; None where it is the cell's.
+
+        Raises:
+          ValueError: if one of them has another shape.
         """
+        if reward.ndim != 2:
+            raise ValueError(f"reward has shape {list(reward.shape)}, expected [H, W].")
+        if kernel is not None and kernel.shape != self.kernel.shape:
+            raise ValueError(
+                f"the kernel of a map has shape {list(kernel.shape)}, expected "
+                f"{list(self.kernel.shape)} as the cell's."
+            )
         used, by_products = self._kernel(kernel)
         expected = _expand(by_products, reward, used, 0)
         if not self.forward_mode:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._typing import Array
-from jplan.nn._convolution import check_kernel_size, loop_convolution
+from jplan.nn._checks import check_kernel_size, check_sizes
+from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
 
 FLOOR = -1e6
@@ -46,7 +47,7 @@ class MoveCostMapper(nnx.Module):
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if the kernel is even.
+      ValueError: if a size is below 1 or the kernel is even.
 
     Example:
       >>> mapper = MoveCostMapper(2, 4, hidden=8, kernel_size=3, rngs=nnx.Rngs(0))
@@ -64,6 +65,7 @@ class MoveCostMapper(nnx.Module):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(channels=channels, actions=actions, hidden=hidden)
         check_kernel_size(kernel_size)
         normal = jax.random.normal
         shape = (kernel_size, kernel_size, channels, hidden)
@@ -139,7 +141,7 @@ class MaxPlusCell(AbstractCell):
       rngs: for the initial kernel.
 
     Raises:
-      ValueError: if the kernel is even.
+      ValueError: if a size is below 1 or the kernel is even.
 
     Example:
       >>> cell = MaxPlusCell(4, kernel_size=3, rngs=nnx.Rngs(0))
@@ -159,6 +161,7 @@ class MaxPlusCell(AbstractCell):
         hard: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
+        check_sizes(actions=actions)
         check_kernel_size(kernel_size)
         self.kernel_size = kernel_size
         self.sharpness = sharpness

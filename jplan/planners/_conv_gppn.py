@@ -5,14 +5,15 @@ from typing import Any
 from flax import nnx
 
 from jplan._typing import Array
-from jplan.fixed_points import AbstractAdjoint, Picard, Safeguarded, Solver
+from jplan.fixed_points import AbstractAdjoint, Safeguarded, Solver
 from jplan.nn import ConvGRUCell
+from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
     check_maps,
-    check_sizes,
     iterate,
+    resolve_solver,
 )
 
 
@@ -20,25 +21,25 @@ class ConvGPPN(AbstractMapPlanner):
     """Gated path planning network with a convolutional GRU cell.
 
     The state [H, W, hidden] starts at zero and is iterated with the map injected in every step; a
-    linear read-out of each cell's state gives the logits. With ``Unroll`` it is ConvGPPN, with
-    ``Implicit`` ID-ConvGPPN.
+    linear read-out of each cell's state gives the logits.
 
     Args:
       actions: number of actions A.
       channels: channels of the input maps.
       hidden: channels of the state.
       kernel_size: odd.
-      max_steps: budget K of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
-        step.
+      max_steps: budget of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
+        step. None takes that of the solver.
       adjoint: how the iteration is differentiated; None is ``Safeguarded(15)``. The cell need not
         be a contraction, so plain ``Implicit`` may collapse in training.
-      solver: None is Picard with ``max_steps``.
+      solver: None is Picard with ``max_steps``, 30 if that is None too.
       forward_mode: static; use convolutions that have jvp and Hessians, see
         `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is out of range or the kernel is even.
+      ValueError: if a size is out of range, the kernel is even, or solver and
+        ``max_steps`` disagree.
 
     Example:
       >>> import jax.numpy as jnp
@@ -49,7 +50,12 @@ class ConvGPPN(AbstractMapPlanner):
     References:
       Lee et al., Gated path planning networks, 2018.
       Zhao, Xu and Wong, Scaling up and stabilizing differentiable planning with implicit
-      differentiation, 2023, section 4.
+      differentiation, 2023, section 4: ConvGPPN through ``Unroll``, ID-ConvGPPN through
+      ``Implicit``.
+
+    Note:
+      The released ID-ConvGPPN starts from a convolution of the reward, and the explicit planner
+      beside it is a convolutional LSTM; here both are this GRU, and the start is zero.
     """
 
     def __init__(
@@ -59,7 +65,7 @@ class ConvGPPN(AbstractMapPlanner):
         *,
         hidden: int = 40,
         kernel_size: int = 3,
-        max_steps: int = 30,
+        max_steps: int | None = None,
         adjoint: AbstractAdjoint | None = None,
         solver: Solver | None = None,
         forward_mode: bool = False,
@@ -71,13 +77,13 @@ class ConvGPPN(AbstractMapPlanner):
         self.hidden = hidden
         self.kernel_size = kernel_size
         self.forward_mode = forward_mode
-        self.max_steps = max_steps
         self.adjoint = nnx.static(Safeguarded(15) if adjoint is None else adjoint)
-        self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
+        self.solver = nnx.static(resolve_solver(solver, max_steps))
+        self.max_steps = self.solver.max_steps
         self.cell = ConvGRUCell(
             channels, hidden, kernel_size=kernel_size, forward_mode=forward_mode, rngs=rngs
         )
-        self.readout = nnx.Linear(hidden, actions, rngs=rngs)
+        self.readout = nnx.Linear(hidden, actions, param_dtype=float, rngs=rngs)
 
     def solve(
         self,

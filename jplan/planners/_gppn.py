@@ -5,14 +5,15 @@ from typing import Any
 from flax import nnx
 
 from jplan._typing import Array, PyTree
-from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Unroll
+from jplan.fixed_points import AbstractAdjoint, Solver, Unroll
 from jplan.nn import PathLSTMCell
+from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
     check_maps,
-    check_sizes,
     iterate,
+    resolve_solver,
 )
 
 
@@ -28,18 +29,18 @@ class GPPN(AbstractMapPlanner):
       channels: channels of the input maps.
       hidden: channels of the state.
       kernel_size: odd.
-      max_steps: budget K of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
-        step.
+      max_steps: budget of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
+        step. None takes that of the solver.
       inject: static; let the map enter in every step too, so that every adjoint works.
       adjoint: how the iteration is differentiated; None is ``Unroll()``.
-      solver: None is Picard with ``max_steps``.
+      solver: None is Picard with ``max_steps``, 30 if that is None too.
       forward_mode: static; use convolutions that have jvp and Hessians, see
         `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is out of range, or the adjoint is not ``Unroll`` and ``inject`` is
-        false.
+      ValueError: if a size is out of range, the kernel is even, solver and ``max_steps`` disagree,
+        or the adjoint is not ``Unroll`` and ``inject`` is false.
 
     Example:
       >>> import jax.numpy as jnp
@@ -61,7 +62,7 @@ class GPPN(AbstractMapPlanner):
         *,
         hidden: int = 150,
         kernel_size: int = 9,
-        max_steps: int = 20,
+        max_steps: int | None = None,
         inject: bool = False,
         adjoint: AbstractAdjoint | None = None,
         solver: Solver | None = None,
@@ -75,11 +76,11 @@ class GPPN(AbstractMapPlanner):
         self.channels = channels
         self.hidden = hidden
         self.kernel_size = kernel_size
-        self.max_steps = max_steps
         self.inject = inject
         self.forward_mode = forward_mode
         self.adjoint = nnx.static(adjoint)
-        self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
+        self.solver = nnx.static(resolve_solver(solver, max_steps))
+        self.max_steps = self.solver.max_steps
         self.cell = PathLSTMCell(
             channels,
             hidden,
@@ -88,7 +89,7 @@ class GPPN(AbstractMapPlanner):
             forward_mode=forward_mode,
             rngs=rngs,
         )
-        self.readout = nnx.Linear(hidden, actions, use_bias=False, rngs=rngs)
+        self.readout = nnx.Linear(hidden, actions, use_bias=False, param_dtype=float, rngs=rngs)
 
     def solve(
         self,
@@ -123,7 +124,7 @@ class GPPN(AbstractMapPlanner):
 
 
 def _check_adjoint(adjoint: AbstractAdjoint, inject: bool) -> None:
-    if not inject and not isinstance(adjoint, Unroll):
+    if not inject and isinstance(adjoint, AbstractAdjoint) and not isinstance(adjoint, Unroll):
         raise ValueError(
             f"adjoint is {type(adjoint).__name__}, expected Unroll: the map enters through the "
             "initial state only, to which no other adjoint passes a gradient; use Unroll(), or "

@@ -8,11 +8,11 @@ from flax import nnx
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
 from jplan.nn import FLOOR, MaxPlusCell, MaxPlusInputs, MaxPlusReadout, MoveCostMapper
+from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
     check_maps,
-    check_sizes,
     iterate,
 )
 

@@ -8,15 +8,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx, struct
+from jax.core import Tracer
 
 from jplan._batches import map_batches
 from jplan._typing import Array, PyTree
-from jplan.fixed_points import AbstractAdjoint, Solution, Solver
+from jplan.fixed_points import AbstractAdjoint, Picard, Solution, Solver
 from jplan.nn import AbstractCell, solve_cell
 
 
-@struct.dataclass
+@struct.dataclass(kw_only=True)
 class PlannerOutput:
     """Result of `solve` of a map planner.
 
@@ -63,7 +65,8 @@ class AbstractMapPlanner(nnx.Module):
 
         Raises:
           ValueError: if the maps have another shape or an integer dtype, or are smaller than the
-            planner's kernel.
+            planner's kernel, or if ``num_steps`` has another shape or is not a whole number from 1
+            on; one that is traced counts as 0 where it is negative.
 
         Differentiability: in the parameters and the maps, by the rules of the adjoint; forward mode
         and Hessians need ``forward_mode=True`` beside an adjoint that has them.
@@ -79,11 +82,29 @@ class AbstractMapPlanner(nnx.Module):
         return {name: getattr(self, name) for name in names if name not in ("self", "rngs")}
 
 
-def check_sizes(**sizes: int | None) -> None:
-    """ValueError unless every size that is given is a whole number from 1 on."""
-    for name, size in sizes.items():
-        if size is not None and (not isinstance(size, int) or size < 1):
-            raise ValueError(f"{name} is {size!r}, expected a whole number from 1 on.")
+def resolve_solver(solver: Solver | None, max_steps: int | None) -> Solver:
+    """The solver of a planner: as given, or Picard with ``max_steps``, which is 30 if not said."""
+    if solver is None:
+        return Picard(max_steps=30 if max_steps is None else max_steps)
+    if max_steps not in (None, solver.max_steps):
+        raise ValueError(
+            f"max_steps is {max_steps}, expected {solver.max_steps} as in the solver, or nothing: "
+            "a solver brings its own budget."
+        )
+    return solver
+
+
+def broadcast_budget(num_steps: Any, lead: tuple[int, ...]) -> Array:
+    """A budget for each map, [B]; ValueError unless it is one whole number from 1 on, or [...]."""
+    traced = isinstance(num_steps, Tracer)
+    budget = num_steps if traced else np.asarray(num_steps)
+    whole = jnp.issubdtype(budget.dtype, jnp.integer)
+    if not whole or budget.shape not in ((), lead) or not (traced or (budget > 0).all()):
+        raise ValueError(
+            f"num_steps is {num_steps!r}, expected whole numbers from 1 on: a scalar"
+            + (f", or {list(lead)}, one for each map." if lead else ".")
+        )
+    return jnp.broadcast_to(budget, lead).reshape(-1)
 
 
 def check_maps(maps: Array, channels: int, *, kernel_size: int = 1) -> None:
@@ -144,7 +165,7 @@ def iterate(
     batch = flatten_batch(maps)
     count = batch.shape[0]
     if num_steps is not None:
-        num_steps = jnp.broadcast_to(num_steps, maps.shape[:-3]).reshape(-1)
+        num_steps = broadcast_budget(num_steps, maps.shape[:-3])
 
     def at_once(arguments: tuple[Array, Any], keep: Callable = lambda f: f) -> PlannerOutput:
         maps, num_steps = arguments

@@ -9,7 +9,8 @@ from flax import nnx
 
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Solver
-from jplan.planners._planner import AbstractMapPlanner, PlannerOutput, check_sizes, flatten_batch
+from jplan.nn._checks import check_sizes
+from jplan.planners._planner import AbstractMapPlanner, PlannerOutput, flatten_batch
 from jplan.planners._reactive import as_size, check_map_size, coordinates, reactive_output, refuse
 
 CHUNK = 64
@@ -53,11 +54,13 @@ class CNN(AbstractMapPlanner):
         self.size = as_size(size, smallest=4)
         widths = (channels + 1, 50, 50, 100, 100, 100)
         self.convolutions = nnx.List(
-            nnx.Conv(before, after, (3, 3), rngs=rngs)
+            nnx.Conv(before, after, (3, 3), param_dtype=float, rngs=rngs)
             for before, after in itertools.pairwise(widths)
         )
         cells = (self.size[0] // 4) * (self.size[1] // 4)
-        self.readout = nnx.Linear(cells * widths[-1], actions, use_bias=False, rngs=rngs)
+        self.readout = nnx.Linear(
+            cells * widths[-1], actions, use_bias=False, param_dtype=float, rngs=rngs
+        )
 
     def policy(self, maps: Array, position: Array) -> Array:
         """Logits of the action in the agent's cell.

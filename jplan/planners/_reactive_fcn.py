@@ -9,10 +9,10 @@ from flax import nnx
 
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Solver
+from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
-    check_sizes,
     flatten_batch,
     restore_batch,
 )
@@ -75,9 +75,10 @@ class FCN(AbstractMapPlanner):
         self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(hidden[0]))
         self.layers = nnx.List(
-            nnx.Linear(before, after, rngs=rngs) for before, after in itertools.pairwise(hidden)
+            nnx.Linear(before, after, param_dtype=float, rngs=rngs)
+            for before, after in itertools.pairwise(hidden)
         )
-        self.readout = nnx.Linear(hidden[-1], actions, use_bias=False, rngs=rngs)
+        self.readout = nnx.Linear(hidden[-1], actions, use_bias=False, param_dtype=float, rngs=rngs)
 
     def policy(self, maps: Array, position: Array) -> Array:
         """Logits of the action in the agent's cell, as in `CNN.policy`."""

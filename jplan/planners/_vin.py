@@ -5,7 +5,7 @@ from typing import Any
 from flax import nnx
 
 from jplan._typing import Array
-from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
+from jplan.fixed_points import AbstractAdjoint, Solver, Truncated
 from jplan.nn import (
     BellmanInputs,
     KernelMapper,
@@ -13,12 +13,13 @@ from jplan.nn import (
     RewardMapper,
     TransitionKernel,
 )
+from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
     check_maps,
-    check_sizes,
     iterate,
+    resolve_solver,
 )
 
 _CACHE = 2**22
@@ -31,8 +32,7 @@ class VIN(AbstractMapPlanner):
     A network gives each cell a reward; value iteration with learnt kernels follows; a linear policy
     reads the action values of the agent's cell as advantages, ``Q - max Q``, which do not depend on
     how far the goal is. That policy is the same at every cell, so ``solve`` gives the logits of all
-    of them, and ``logits[..., y, x, :]`` is the attention of the paper. With ``Unroll`` it is VIN,
-    with ``Implicit`` ID-VIN.
+    of them, and ``logits[..., y, x, :]`` is the attention of the paper.
 
     Args:
       actions: number of actions A.
@@ -40,24 +40,27 @@ class VIN(AbstractMapPlanner):
       q_channels: number of action channels Q of the iteration.
       hidden: width of the reward network.
       kernel_size: odd; of all convolutions.
-      max_steps: budget K of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
-        step.
+      max_steps: budget of the iteration; information travels ``(kernel_size - 1) / 2`` cells a
+        step. None takes that of the solver.
+      discount: of the value, in (0, 1].
       adjoint: how the iteration is differentiated; None is ``Truncated(15)``, whose cost does not
         grow with ``max_steps``.
-      solver: None is Picard with ``max_steps``.
+      solver: None is Picard with ``max_steps``, 30 if that is None too.
       observed_kernel: static; add a kernel that depends on the map, the function f_P of the paper.
       forward_mode: static; use operations that have jvp and Hessians, see
         `jplan.nn.MaxBellmanCell`.
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is out of range or the kernel is even.
+      ValueError: if a size or the discount is out of range, the kernel is even, or solver and
+        ``max_steps`` disagree.
 
     Attributes:
       mapper: `jplan.nn.RewardMapper`, or any module from [H, W, C] to rewards [H, W].
       kernel_mapper: `jplan.nn.KernelMapper`, or any module from [H, W, C] to [K, K, 2, Q]; None
         without ``observed_kernel``.
-      kernel: `jplan.nn.TransitionKernel`, or any module without arguments that makes [K, K, 2, Q].
+      kernel: `jplan.nn.TransitionKernel`, or any module that makes [K, K, 2, Q] from no arguments,
+        and with ``observed_kernel`` also from an offset.
       readout: the policy, any module from advantages ``Q - max Q`` [..., Q] to logits [..., A].
 
     Example:
@@ -69,7 +72,11 @@ class VIN(AbstractMapPlanner):
     References:
       Tamar et al., Value iteration networks, 2016, section 4.
       Zhao, Xu and Wong, Scaling up and stabilizing differentiable planning with implicit
-      differentiation, 2023, section 4 (ID-VIN).
+      differentiation, 2023, section 4: VIN trained through ``Unroll``, ID-VIN through ``Implicit``.
+
+    Note:
+      The papers' kernel of the value is free and their policy reads ``Q``; here the kernel is a
+      discounted softmax, so that no iteration grows without bound, and the policy reads advantages.
     """
 
     def __init__(
@@ -80,7 +87,8 @@ class VIN(AbstractMapPlanner):
         q_channels: int = 100,
         hidden: int = 150,
         kernel_size: int = 3,
-        max_steps: int = 30,
+        max_steps: int | None = None,
+        discount: float = 0.99,
         adjoint: AbstractAdjoint | None = None,
         solver: Solver | None = None,
         observed_kernel: bool = False,
@@ -99,19 +107,22 @@ class VIN(AbstractMapPlanner):
         self.q_channels = q_channels
         self.hidden = hidden
         self.kernel_size = kernel_size
-        self.max_steps = max_steps
+        self.discount = discount
         self.observed_kernel = observed_kernel
         self.forward_mode = forward_mode
         self.adjoint = nnx.static(Truncated(15) if adjoint is None else adjoint)
-        self.solver = nnx.static(Picard(max_steps=max_steps) if solver is None else solver)
-        self.kernel = TransitionKernel(q_channels, kernel_size=kernel_size, rngs=rngs)
+        self.solver = nnx.static(resolve_solver(solver, max_steps))
+        self.max_steps = self.solver.max_steps
+        self.kernel = TransitionKernel(
+            q_channels, kernel_size=kernel_size, discount=discount, rngs=rngs
+        )
         options = {"hidden": hidden, "kernel_size": kernel_size, "forward_mode": forward_mode}
         self.mapper = RewardMapper(channels, **options, rngs=rngs)
         shape = (kernel_size, kernel_size, 2, q_channels)
         self.kernel_mapper = (
             KernelMapper(channels, shape, **options, rngs=rngs) if observed_kernel else None
         )
-        self.readout = nnx.Linear(q_channels, actions, use_bias=False, rngs=rngs)
+        self.readout = nnx.Linear(q_channels, actions, use_bias=False, param_dtype=float, rngs=rngs)
 
     def solve(
         self,

@@ -72,18 +72,48 @@ def test_a_budget_can_be_traced(make):
     assert int(steps(jnp.asarray(16)).max()) > 3
 
 
+def test_a_budget_that_is_none_gets_advice(make):
+    planner, maps = make(), some_maps()
+    for wrong in (0, -3, 2.5, [1, 2], [[1, 2, 3]], [1, 0, 2]):
+        with pytest.raises(ValueError, match=r"num_steps is .*from 1 on.*\[3\], one for each map"):
+            planner.solve(maps, num_steps=wrong)
+    steps = planner.solve(maps, num_steps=[1, 2, 3]).solution.num_steps
+    np.testing.assert_array_equal(steps, [1, 2, 3])
+
+
+def test_double_precision_is_double_throughout(make, x64):
+    planner = make()
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(nnx.state(planner))} == {"float64"}
+    assert planner(some_maps().astype("float64")).dtype == "float64"
+
+
+SILENT = {
+    # The goal's layer or the map's own kernel starts at zero, so what feeds it is not moved yet.
+    "MaxPlusVIN": ["scale_"],
+    "VIN, observed kernel": ["kernel_mapper']['kernel", "kernel_mapper']['bias"],
+    # Moves and gates are settled.
+    "MaxPlusVIN, hard": ["cell']['kernel", "gate_", "scale_kernel", "scale_bias"],
+}
+
+
+@pytest.mark.parametrize("name", PLANNERS)
 @pytest.mark.parametrize(
     "adjoint", [jp.Unroll(), jp.Truncated(4), jp.Implicit(), jp.Safeguarded(steps=4)]
 )
-def test_every_adjoint_gives_finite_gradients(make, adjoint):
-    planner, maps = make(adjoint=adjoint), some_maps()
+def test_every_adjoint_reaches_every_parameter(name, adjoint):
+    planner, maps = PLANNERS[name](adjoint=adjoint, rngs=nnx.Rngs(0)), some_maps()
+    silent = SILENT.get(name, [])
+    if "GPPN, injected" in name and not isinstance(adjoint, jp.Unroll):
+        silent = ["start_"]  # a fixed point does not depend on the start
     graphdef, state = nnx.split(planner)
     loss = lambda state: jnp.sum(
         jnp.sin(nnx.merge(graphdef, state).solve(maps, num_steps=9).logits)
     )
-    leaves = jax.tree.leaves(jax.jit(jax.grad(loss))(state))
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in leaves)
-    assert any(float(jnp.abs(leaf).max()) > 0 for leaf in leaves)
+    gradient = jax.jit(jax.grad(loss))(state)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        text = jax.tree_util.keystr(path)
+        assert bool(jnp.all(jnp.isfinite(leaf))), text
+        assert bool(jnp.any(leaf != 0)) != any(part in text for part in silent), text
 
 
 def test_nan_in_one_map_is_reported_and_stays_there(make):
@@ -134,6 +164,14 @@ def test_a_call_overrides_the_solver_and_the_budget(make):
     assert steps(solver=jp.Picard(max_steps=5)) == 5
     assert steps(num_steps=3) == 3
     assert steps(solver=jp.Picard(max_steps=5), num_steps=2) == 2
+
+
+@pytest.mark.parametrize("name", ["ConvGPPN", "GPPN, injected", "VIN"])
+def test_a_solver_brings_its_own_budget(name):
+    make = functools.partial(PLANNERS[name], rngs=nnx.Rngs(0))
+    assert make(solver=jp.Anderson(max_steps=7), max_steps=None).max_steps == 7
+    with pytest.raises(ValueError, match="max_steps is 20, expected 7 as in the solver"):
+        make(solver=jp.Anderson(max_steps=7))
 
 
 def test_a_call_overrides_the_adjoint(make):
