@@ -21,8 +21,8 @@ ADJOINTS = {
 
 def make_planner(kind, width, steps, adjoint="truncated"):
     """A planner that really takes all its steps: the tolerance is 0."""
-    options = {"max_steps": steps, "solver": jp.Picard(tol=0.0, max_steps=steps)}
-    options |= {"adjoint": ADJOINTS[adjoint], "rngs": nnx.Rngs(0)}
+    solver = jp.Picard(tol=0.0, max_steps=steps)
+    options = {"solver": solver, "adjoint": ADJOINTS[adjoint], "rngs": nnx.Rngs(0)}
     if kind == "VIN":
         return planners.VIN(4, 2, q_channels=width, **options)
     return planners.ConvGPPN(4, 2, hidden=width, **options)

@@ -48,7 +48,6 @@ def make_planner(run, width=None):
     """An untrained planner."""
     backward = SOLVERS[run.backward](max_steps=run.backward_steps)
     options = {
-        "max_steps": run.iterations,
         "adjoint": {
             "default": None,
             "unrolled": jp.Unroll(),
@@ -108,7 +107,12 @@ def train(run, steps, out):
         state,
         num_steps=steps,
         directory=out / run.name,
-        settings=dataclasses.asdict(run) | {"width": WIDTH[run.planner], "steps": steps},
+        settings=dataclasses.asdict(run)
+        | {
+            "width": WIDTH[run.planner],
+            "learning_rate": LEARNING_RATE[run.planner],
+            "steps": steps,
+        },
         checkpoint_every=100,
         label=run.name,
     )

@@ -62,7 +62,12 @@ def parse_arguments():
         parser.error(f"--steps wants a multiple of {CALL} for each of the stages {names}")
     options.stages = dict(zip(names, steps, strict=True))
     for name in ("batch", "learning_rate", "iterations", "hidden"):
-        setattr(options, name, getattr(options, name) or settings[name])
+        given = getattr(options, name)
+        if given is not None and settings[name] is None:
+            parser.error(f"{options.planner} has no --{name}")
+        if given is not None and given <= 0:
+            parser.error(f"--{name.replace('_', '-')} is {given}, expected more than 0")
+        setattr(options, name, settings[name] if given is None else given)
     options.sizes = options.sizes or (list(EVALUATIONS) if grows else [options.size])
     options.sizes = [options.size] if options.smoke else options.sizes
     options.map = (["elevation"] if grows else []) if options.map is None else options.map

@@ -62,7 +62,6 @@ def build(options, seed, stage):
     if options.planner == "max-plus-vin":
         return planners.MaxPlusVIN(4, 2, adjoint=adjoint, hard=stage == "hard", rngs=rngs)
     common = {
-        "max_steps": options.iterations,
         "adjoint": adjoint,
         "solver": SOLVERS[options.solver](max_steps=options.iterations),
         "rngs": rngs,

@@ -17,6 +17,7 @@ ADJOINTS = {
     "Truncated": jp.Truncated(15),
     "Safeguarded": jp.Safeguarded(steps=15, backward=jp.Anderson(max_steps=15)),
 }
+SETTINGS = {"maps": 8, "size": 15, "hidden": 32, "iterations": 30, "learning_rate": 1e-3}
 COLUMNS = ["adjoint", "seed", "step", "seconds", "loss", "accuracy", "success", "residual"]
 COLUMNS += ["converged", "gradient_norm"]
 
@@ -35,7 +36,9 @@ def parse_arguments():
 
 def batch_fn(key):
     return training.imitation_batch(
-        jax.vmap(lambda key: envs.maze(key, 15))(jax.random.split(key, 8))
+        jax.vmap(lambda key: envs.maze(key, SETTINGS["size"]))(
+            jax.random.split(key, SETTINGS["maps"])
+        )
     )
 
 
@@ -54,12 +57,18 @@ def main():
     if options.smoke:
         options.seeds, options.steps = 1, 4
     # A step with a gradient that is not finite is left out, as a careful user would have it.
-    optimizer = optax.apply_if_finite(optax.adam(1e-3), max_consecutive_errors=options.steps)
+    optimizer = optax.apply_if_finite(
+        optax.adam(SETTINGS["learning_rate"]), max_consecutive_errors=options.steps
+    )
     rows = []
     for name in options.adjoints:
         for seed in range(options.seeds):
             planner = planners.ConvGPPN(
-                4, 2, hidden=32, max_steps=30, adjoint=ADJOINTS[name], rngs=nnx.Rngs(seed)
+                *(4, 2),
+                hidden=SETTINGS["hidden"],
+                max_steps=SETTINGS["iterations"],
+                adjoint=ADJOINTS[name],
+                rngs=nnx.Rngs(seed),
             )
             graphdef, state = training.init_state(planner, optimizer, jax.random.key(seed))
             advance = functools.partial(
@@ -76,7 +85,7 @@ def main():
                 num_steps=options.steps,
                 checkpoint_every=100,
                 directory=options.out / f"{name}_{seed}",
-                settings={"steps": options.steps},
+                settings=SETTINGS | {"adjoint": name, "seed": seed, "steps": options.steps},
                 label=f"{name}, seed {seed}",
             )
             rows += [{"adjoint": name, "seed": seed, **row} for row in log]
