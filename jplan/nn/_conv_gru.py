@@ -75,9 +75,19 @@ class ConvGRUCell(AbstractCell):
     def __call__(self, z: Array, inputs: Array) -> Array:
         """One step, [H, W, hidden] -> [H, W, hidden]."""
         gates = self._convolve(z, self.gate_kernel)
-        update, reset, candidate = jnp.split(inputs, 3, axis=-1)
-        from_update, from_reset = jnp.split(gates, 2, axis=-1)
-        update = jax.nn.sigmoid(update + from_update)
-        reset = jax.nn.sigmoid(reset + from_reset)
-        candidate = jnp.tanh(candidate + self._convolve(reset * z, self.candidate_kernel))
-        return (1 - update) * z + update * candidate
+        candidate = self._convolve(_reset(z, gates, inputs), self.candidate_kernel)
+        return _update(z, gates, candidate, inputs)
+
+
+# To compute the gates again in the backward pass is cheaper than to keep them for all steps.
+@jax.checkpoint
+def _reset(z: Array, gates: Array, inputs: Array) -> Array:
+    hidden = z.shape[-1]
+    return jax.nn.sigmoid(gates[..., hidden:] + inputs[..., hidden : 2 * hidden]) * z
+
+
+@jax.checkpoint
+def _update(z: Array, gates: Array, candidate: Array, inputs: Array) -> Array:
+    hidden = z.shape[-1]
+    update = jax.nn.sigmoid(gates[..., :hidden] + inputs[..., :hidden])
+    return (1 - update) * z + update * jnp.tanh(candidate + inputs[..., 2 * hidden :])

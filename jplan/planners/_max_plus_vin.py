@@ -34,8 +34,7 @@ class MaxPlusVIN(AbstractMapPlanner):
       kernel_size: odd; how far an action may lead and the mapper sees.
       max_steps: budget of the iteration; None is the number of cells, which is never too few.
       adjoint: how the iteration is differentiated. The default is ``Truncated(20)``: at a shortest
-        path solution an implicit gradient needs as many backward steps as the longest path has,
-        and differs little, since training stops the iteration early anyway.
+        path solution an implicit gradient needs as many backward steps as the longest path has.
       hard: the stage.
       forward_mode: static; use convolutions that have jvp and Hessians, see
         `jplan.nn.loop_convolution`.
