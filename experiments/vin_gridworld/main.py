@@ -92,7 +92,7 @@ def main():
         options.sizes, options.maps, options.planner = [8], 20, ["vin", "max-plus-vin", "fcn"]
     for size in options.sizes:
         draw_task = lambda key, size=size: envs.vin_grid(key, size)
-        seeds = jax.random.split(jax.random.fold_in(jax.random.key(2016), size), options.maps)
+        seeds = jax.random.split(jax.random.fold_in(jax.random.key(2026), size), options.maps)
         tasks = jax.jit(jax.vmap(draw_task))(seeds)
         for kind in options.planner:
             stages = make_stages(kind, size)
