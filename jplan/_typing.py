@@ -5,7 +5,7 @@ Shapes in docstrings use these letters and no others::
     B batch     S states      A actions    T horizon or steps
     H W C map height, width, channels      N candidates or samples
     E edges     M history of a solver
-    Q action channels of a value iteration network      K cells a side of a kernel
+    Q action channels       K cells a side of a kernel      O outputs of a convolution
 
 Maps are channel-last, coordinates are ``(y, x)``, and grid actions come in the order
 N, W, S, E (counter-clockwise, so that a quarter turn of the map is a cyclic shift of the

@@ -40,7 +40,7 @@ class Stage:
 def make_planner(kind, size, seed):
     rngs = nnx.Rngs(seed)
     if kind == "vin":
-        return planners.VIN(8, 2, q_channels=40, max_steps=DEPTH[size], rngs=rngs)
+        return planners.VIN(8, 2, max_steps=DEPTH[size], rngs=rngs)
     if kind == "max-plus-vin":
         return planners.MaxPlusVIN(8, 2, rngs=rngs)
     return {"cnn": planners.CNN, "fcn": planners.FCN}[kind](8, 2, size=size, rngs=rngs)
