@@ -16,7 +16,7 @@ WORLD: dict[str, Any] = {"moves": 8, "costs": "octile", "corner_cutting": True}
 CALL = 50  # training steps a call
 DEPTH = {8: 20, 16: 40, 28: 70}  # VIN's K: longer ways than these are very rare
 STEPS = {
-    "vin": {8: 6000, 16: 2000, 28: 2000},
+    "vin": {8: 6000, 16: 6000, 28: 2000},
     "fcn": {8: 4000, 16: 4000, 28: 4000},
     "cnn": {8: 4000, 16: 1500, 28: 500},
 }

@@ -231,6 +231,14 @@ def test_an_even_kernel_is_refused():
             MaxBellmanCell(jnp.ones(shape))
 
 
+def test_inputs_of_another_shape_are_refused():
+    cell = MaxBellmanCell(jnp.ones((3, 3, 2, 5)))
+    with pytest.raises(ValueError, match=r"reward has shape \[5, 6, 1\], expected \[H, W\]"):
+        cell.prepare(jnp.ones((5, 6, 1)))
+    with pytest.raises(ValueError, match=r"kernel of a map has shape \[5, 5, 2, 5\]"):
+        cell.prepare(jnp.ones((5, 6)), jnp.ones((5, 5, 2, 5)))
+
+
 def test_inputs_are_a_pytree():
     cell, reward, _ = make(x64=False)
     inputs = cell.prepare(reward.astype(jnp.float32))

@@ -6,7 +6,7 @@ from flax import nnx
 from scipy.signal import correlate
 
 import jplan as jp
-from jplan.nn import PathLSTMCell, solve_cell
+from jplan.nn import ConvGRUCell, PathLSTMCell, solve_cell
 
 
 def convolve(x, kernel):
@@ -95,3 +95,10 @@ def test_the_map_acts_through_the_start_unless_it_is_injected():
 def test_an_even_kernel_is_refused(kernel_size):
     with pytest.raises(ValueError, match=f"kernel_size is {kernel_size}, expected an odd"):
         PathLSTMCell(2, 3, kernel_size=kernel_size, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("cell", [PathLSTMCell, ConvGRUCell])
+def test_a_size_of_zero_is_named(cell):
+    with pytest.raises(ValueError, match="hidden is 0, expected a whole number"):
+        cell(2, 0, kernel_size=3, rngs=nnx.Rngs(0))
+    cell(np.int64(2), np.int64(4), kernel_size=np.int64(3), rngs=nnx.Rngs(0))
