@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jplan._checks import check_kernel_size, check_sizes
 from jplan._typing import Array
-from jplan.nn._checks import check_kernel_size, check_sizes
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from flax import nnx
 
+from jplan._checks import check_sizes
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Safeguarded, Solver
 from jplan.nn import ConvGRUCell
-from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,

@@ -4,10 +4,10 @@ from typing import Any
 
 from flax import nnx
 
+from jplan._checks import check_sizes
 from jplan._typing import Array, PyTree
 from jplan.fixed_points import AbstractAdjoint, Solver, Unroll
 from jplan.nn import PathLSTMCell
-from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,

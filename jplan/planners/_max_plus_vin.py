@@ -5,10 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from jplan._checks import check_sizes
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
 from jplan.nn import FLOOR, MaxPlusCell, MaxPlusInputs, MaxPlusReadout, MoveCostMapper
-from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,

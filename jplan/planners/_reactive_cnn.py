@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jplan._checks import check_sizes
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Solver
-from jplan.nn._checks import check_sizes
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput, flatten_batch
 from jplan.planners._reactive import as_size, check_map_size, coordinates, reactive_output, refuse
 

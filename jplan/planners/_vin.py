@@ -4,6 +4,7 @@ from typing import Any
 
 from flax import nnx
 
+from jplan._checks import check_sizes
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Solver, Truncated
 from jplan.nn import (
@@ -13,7 +14,6 @@ from jplan.nn import (
     RewardMapper,
     TransitionKernel,
 )
-from jplan.nn._checks import check_sizes
 from jplan.planners._planner import (
     AbstractMapPlanner,
     PlannerOutput,
