@@ -13,12 +13,13 @@ import jplan
 ROOT = pathlib.Path(jplan.__file__).parent
 
 # What each part of jplan may read besides itself.
-_MAY_READ: dict[str, set[str]] = {"_typing": set(), "_batches": {"_typing"}}
+_MAY_READ: dict[str, set[str]] = {"_typing": set(), "_checks": set(), "_batches": {"_typing"}}
 _MAY_READ["relax"] = _MAY_READ["fixed_points"] = {"_typing"}
 _MAY_READ["descent"] = {"_typing", "relax", "fixed_points"}
 _MAY_READ["mdp"] = _MAY_READ["descent"] | {"descent"}
-_MAY_READ["envs"] = _MAY_READ["nn"] = _MAY_READ["mdp"] | {"mdp"}
-_MAY_READ["planners"] = _MAY_READ["mdp"] | {"_batches", "mdp", "envs", "nn"}
+_MAY_READ["envs"] = _MAY_READ["mdp"] | {"mdp"}
+_MAY_READ["nn"] = _MAY_READ["envs"] | {"_checks"}
+_MAY_READ["planners"] = _MAY_READ["nn"] | {"_batches", "envs", "nn"}
 _MAY_READ["training"] = _MAY_READ["planners"] | {"planners"}
 # The two that may read anything; nothing but the package itself, which names its parts, reads them.
 _MAY_READ["viz"] = _MAY_READ["testing"] = _MAY_READ["training"] | {"training"}
