@@ -91,7 +91,7 @@ def violations(path: str, source: str) -> list[str]:
             target = words[1] if len(words) > 1 else "__init__"
             if target != part and target not in _MAY_READ[part]:
                 say("against the order of imports")
-            if target not in (part, "_typing", "_batches") and any(map(is_private, words)):
+            if target not in (part, "_typing", "_checks", "_batches") and any(map(is_private, words)):
                 say("private to another package of jplan")
             continue
         if any(map(is_private, words)):
