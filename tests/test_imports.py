@@ -25,6 +25,9 @@ _MAY_READ["training"] = _MAY_READ["planners"] | {"planners"}
 _MAY_READ["viz"] = _MAY_READ["testing"] = _MAY_READ["training"] | {"training"}
 _MAY_READ["__init__"] = _MAY_READ["viz"] | {"viz", "testing"}
 
+# Files that serve several packages, so their names are private to jplan only.
+_SHARED = {"_typing", "_checks", "_batches"}
+
 _READ_NNX = {"nn", "planners", "training"}
 # Heavy or narrow packages: who may import them, and only when a function needs them.
 _LATE = {
@@ -91,7 +94,7 @@ def violations(path: str, source: str) -> list[str]:
             target = words[1] if len(words) > 1 else "__init__"
             if target != part and target not in _MAY_READ[part]:
                 say("against the order of imports")
-            if target not in (part, "_typing", "_checks", "_batches") and any(map(is_private, words)):
+            if target not in {part, *_SHARED} and any(map(is_private, words)):
                 say("private to another package of jplan")
             continue
         if any(map(is_private, words)):
