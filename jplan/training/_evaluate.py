@@ -50,7 +50,7 @@ def evaluate(
     Example:
       >>> from jplan.envs import maze
       >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
-      >>> constant = lambda maps: jnp.zeros((*maps.shape[:-1], 4))
+      >>> constant = lambda maps: jax.numpy.zeros((*maps.shape[:-1], 4))
       >>> evaluate(constant, tasks, jax.random.key(1)).success.shape
       (3,)
     """
