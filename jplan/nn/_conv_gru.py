@@ -79,7 +79,7 @@ class ConvGRUCell(AbstractCell):
         return _update(z, gates, candidate, inputs)
 
 
-# To compute the gates again in the backward pass is cheaper than to keep them for all steps.
+# The backward pass computes the gates again, which takes no longer and spares keeping them.
 @jax.checkpoint
 def _reset(z: Array, gates: Array, inputs: Array) -> Array:
     hidden = z.shape[-1]
