@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jplan._typing import Array
 
 _WIDE = 16
-"""Channels from which a side of a convolution is too wide to copy all its shifts (CPU only)."""
+"""Channels from which a side of a convolution is too wide to copy all its shifts."""
 
 
 def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> Array:
@@ -17,9 +17,9 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
     y(i, c) = sum_{k, d} x(i + k, d) kernel(k, d, c)
 
     Automatic differentiation of a convolution asks for dimension orders that XLA runs 20 to 50
-    times slower inside a loop on CPU. Here the input gradient is a convolution in the canonical
+    times slower inside a loop on CPU. There the input gradient is a convolution in the canonical
     order with the flipped kernel, and the kernel gradient one matrix product a tap, or one in all
-    where outputs are few; other platforms take their own convolution gradient.
+    where outputs are few. Other platforms take the convolution and its gradient as they are.
 
     Args:
       x: [H, W, C].
@@ -55,7 +55,16 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
         )
     dtype = jnp.result_type(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
-    return _by_products(x, kernel) if forward_mode else _convolve(x, kernel)
+    if forward_mode:
+        return _by_products(x, kernel)
+    # The choice stands outside the custom gradient: under vmap that would give one kernel gradient
+    # a map, for which GPUs have only a slow grouped convolution. The checkpoint says that nothing
+    # but the arguments is kept; through the choice alone a loop would keep them a second time.
+    return jax.checkpoint(_choose, prevent_cse=False)(x, kernel)
+
+
+def _choose(x: Array, kernel: Array) -> Array:
+    return jax.lax.platform_dependent(x, kernel, cpu=_convolve, default=_plain)
 
 
 def _plain(x: Array, kernel: Array) -> Array:
@@ -93,9 +102,7 @@ def _by_columns(x: Array, kernel: Array) -> Array:
 
 @jax.custom_vjp
 def _convolve(x: Array, kernel: Array) -> Array:
-    if min(kernel.shape[2:]) < _WIDE:
-        return _plain(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=_by_columns, default=_plain)
+    return (_plain if min(kernel.shape[2:]) < _WIDE else _by_columns)(x, kernel)
 
 
 def _convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -103,14 +110,7 @@ def _convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Arra
 
 
 def _convolve_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    return jax.lax.platform_dependent(*saved, g, cpu=_canonical_gradient, default=_native_gradient)
-
-
-def _native_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-    return jax.vjp(_plain, x, kernel)[1](g)
-
-
-def _canonical_gradient(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
     size, _, channels, outputs = kernel.shape
     flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
     product = functools.partial(jnp.einsum, "hwc,hwo->co")

@@ -64,6 +64,15 @@ def test_vmap_equals_loop(x64):
     np.testing.assert_allclose(got, expected, rtol=1e-11)
 
 
+def test_a_gpu_takes_one_kernel_gradient_for_all_maps():
+    x, kernel = jnp.ones((6, 5, 6, 17)), jnp.ones((3, 3, 17, 18))
+    loss = lambda kernel: jnp.sum(jax.vmap(loop_convolution, (0, None))(x, kernel) ** 2)
+    lowered = jax.jit(jax.grad(loss)).trace(kernel).lower(lowering_platforms=("cuda",))
+    text = lowered.as_text()
+    assert text.count("stablehlo.convolution(") == 2
+    assert text.count("feature_group_count = 1 ") == 2  # a group a map is many times slower
+
+
 @pytest.mark.parametrize(
     ("x", "kernel", "message"),
     [
