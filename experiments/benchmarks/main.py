@@ -18,6 +18,8 @@ from jplan import viz
 # network, width, map size, iterations
 CASES = [("VIN", 100, 15, 30), ("VIN", 100, 49, 80)]
 CASES += [("ConvGPPN", 40, 15, 30), ("ConvGPPN", 40, 15, 80)]
+CASES += [("ConvGPPN", 150, 49, 80)]  # the published width; for a GPU
+ON_GPU = jax.default_backend() == "gpu"
 FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 COLUMNS = ["work", "network", "size", "steps", "implementation", "gradient", "milliseconds"]
 COLUMNS += ["ratio", "compile_seconds", "megabytes"]
@@ -28,7 +30,8 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/benchmarks"))
-    parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))))
+    cases = ", ".join(f"{i} {case[0]} {case[2]}x{case[2]}" for i, case in enumerate(CASES))
+    parser.add_argument("--cases", type=int, nargs="+", default=[0, 1, 2, 3], help=cases)
     parser.add_argument("--repeats", type=int, default=7, help="rounds; the best time counts")
     parser.add_argument("--train-steps", type=int, default=200, help="before anything is measured")
     parser.add_argument("--compiled", action="store_true", help="also torch.compile (minutes)")
@@ -37,7 +40,13 @@ def parse_arguments():
 
 
 def torch_memory(step):
-    """Most bytes that PyTorch's allocator held at a time during one step (its own profiler)."""
+    """Most bytes that PyTorch's allocator held at a time during one step, by its own account."""
+    if ON_GPU:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         step()
@@ -49,7 +58,8 @@ def torch_memory(step):
 def torch_cases(kind, width, steps, params, batch, work, compiled):
     """Name, gradient -> function, compile time, memory."""
     planner = nnx.merge(nnx.graphdef(ours.make_planner(kind, width, steps)), params)
-    tensor = lambda array: torch.from_numpy(np.array(array, np.float32))
+    device = "cuda" if ON_GPU else "cpu"
+    tensor = lambda array: torch.from_numpy(np.array(array, np.float32)).to(device)
     maps = tensor(batch.maps).permute(0, 3, 1, 2).contiguous()
     optimal = tensor(batch.optimal)
     target = (optimal / optimal.sum(-1, keepdim=True).clamp(min=1)).permute(0, 3, 1, 2)
@@ -58,16 +68,21 @@ def torch_cases(kind, width, steps, params, batch, work, compiled):
         kinds += [("NHWC", "truncated", False), ("NHWC", "implicit", False)]
     if compiled:
         kinds += [("NHWC", "explicit", True)]
+    with jax.default_matmul_precision("highest"):
+        expected = np.asarray(planner(batch.maps))
     for layout, gradient, is_compiled in kinds:
         options = {"q_channels" if kind == "VIN" else "hidden": width}
         module = getattr(theirs, kind)(4, 2, max_steps=steps, gradient=gradient, **options)
         theirs.load_jax_weights(module, ours.torch_arrays(kind, planner))
-        expected = np.asarray(planner(batch.maps))
-        given = theirs.plan_fn(module, maps)().permute(0, 2, 3, 1).numpy()
+        module.to(device)
+        theirs.allow_tf32(False)
+        given = theirs.plan_fn(module, maps)().permute(0, 2, 3, 1).cpu().numpy()
+        theirs.allow_tf32(True)  # as XLA does on a GPU
         np.testing.assert_allclose(given, expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max())
         place = {"memory_format": FORMATS[layout], "compiled": is_compiled}
         if work == "train":
-            optimizer = torch.optim.Adam(module.parameters(), 1e-9)  # the weights stay
+            # The weights stay.
+            optimizer = torch.optim.Adam(module.parameters(), 1e-9, capturable=ON_GPU)
             mask = tensor(batch.mask)
             run = theirs.train_step_fn(module, optimizer, maps, target, mask, **place)
         else:
@@ -75,8 +90,11 @@ def torch_cases(kind, width, steps, params, batch, work, compiled):
         clock = time.perf_counter()
         run()
         seconds = time.perf_counter() - clock if is_compiled else 0.0
+        memory = torch_memory(run)
+        if ON_GPU and not is_compiled:
+            run = theirs.replay_fn(run)  # or the launches would take most of the time
         name = f"PyTorch {layout}" + (", compiled" if is_compiled else "")
-        yield (name, gradient), (run, seconds, torch_memory(run))
+        yield (name, gradient), (run, seconds, memory)
 
 
 def measure(case, params, options, work):
@@ -95,6 +113,8 @@ def measure(case, params, options, work):
         for name, (run, _, _) in runs.items():
             clock = time.perf_counter()
             run()
+            if ON_GPU:
+                torch.cuda.synchronize()
             times[name] = min(times[name], time.perf_counter() - clock)
     explicit = [name for name in runs if "PyTorch" in name[0] and name[1] == "explicit"]
     best = min(times[name] for name in explicit)

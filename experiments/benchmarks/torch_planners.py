@@ -214,19 +214,19 @@ def train_step_fn(
     *,
     memory_format: torch.memory_format = torch.channels_last,
     compiled: bool = False,
-) -> Callable[[], float]:
+) -> Callable[[], Tensor]:
     """One training step, forward to Adam, on a masked cross-entropy; it returns the loss."""
     planner = _place(module, memory_format, compiled)
     maps, target = (x.to(memory_format=memory_format) for x in (maps, target))
     mask = mask.to(maps.dtype)
 
-    def step() -> float:
+    def step() -> Tensor:
         loss = F.cross_entropy(planner(maps), target, reduction="none")
         loss = (loss * mask).sum() / mask.sum()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        return loss.detach()
 
     return step
 
@@ -247,3 +247,29 @@ def plan_fn(
         return planner(maps)
 
     return plan
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let a GPU round the factors of products and convolutions to TensorFloat-32, or not."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cudnn.benchmark = True
+
+
+def replay_fn(run: Callable[[], Tensor]) -> Callable[[], None]:
+    """The same work on a GPU as one recorded CUDA graph: no Python and few launches a step."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # as PyTorch asks for before a recording
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+
+    def replay() -> None:
+        graph.replay()
+        _ = run  # keeps alive what the recording reads: maps, targets, weights
+
+    return replay
