@@ -17,8 +17,8 @@ CALL = 50  # training steps a call
 DEPTH = {8: 20, 16: 40, 28: 70}  # VIN's K: longer ways than these are very rare
 STEPS = {
     "vin": {8: 6000, 16: 6000, 28: 2000},
-    "fcn": {8: 4000, 16: 4000, 28: 4000},
-    "cnn": {8: 4000, 16: 1500, 28: 500},
+    "fcn": {8: 4000, 16: 8000, 28: 12000},
+    "cnn": {8: 4000, 16: 4000, 28: 4000},
 }
 MAX_PLUS_STEPS = {"soft": 500, "hard": 300}
 KINDS = ["max-plus-vin", *STEPS]
