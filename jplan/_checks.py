@@ -10,6 +10,15 @@ def check_sizes(**sizes: int | None) -> None:
             raise ValueError(f"{name} is {size!r}, expected a whole number from 1 on.")
 
 
+def check_padding(padding: str) -> None:
+    """ValueError unless it is one of the two that exist."""
+    if padding not in ("zero", "wrap"):
+        raise ValueError(
+            f"padding is {padding!r}, expected 'zero' (the map ends at its edges) or 'wrap' (it is "
+            "a torus)."
+        )
+
+
 def check_kernel_size(kernel_size: int) -> None:
     """ValueError unless the kernel has a centre cell."""
     if not isinstance(kernel_size, numbers.Integral) or kernel_size < 1 or kernel_size % 2 == 0:

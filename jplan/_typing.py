@@ -13,13 +13,16 @@ actions), followed by NW, SW, SE, NE where eight moves are allowed.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Scalar: TypeAlias = jax.Array | float
+
+Padding: TypeAlias = Literal["zero", "wrap"]
+"""What lies beyond the edges of a map: nothing, or, on a torus, its opposite side."""
 
 Params: TypeAlias = PyTree
 """Everything that a function may be differentiated with respect to; any pytree."""

@@ -36,6 +36,7 @@ class GridMDP:
       corner_cutting: static; False allows a diagonal move only if both cells beside it are free
         (the MovingAI rule), True whenever its target is free.
       costs: static; "octile" gives diagonal moves the length sqrt(2), "unit" the length 1.
+      wrap: static; the map is a torus, and a move over one edge comes in at the opposite one.
 
     Example:
       >>> import jax.numpy as jnp
@@ -52,6 +53,7 @@ class GridMDP:
     moves: int = struct.field(pytree_node=False, default=8)
     corner_cutting: bool = struct.field(pytree_node=False, default=False)
     costs: Literal["octile", "unit"] = struct.field(pytree_node=False, default="octile")
+    wrap: bool = struct.field(pytree_node=False, default=False)
 
     @classmethod
     def from_free(
@@ -62,6 +64,7 @@ class GridMDP:
         moves: int = 8,
         corner_cutting: bool = False,
         costs: Literal["octile", "unit"] = "octile",
+        wrap: bool = False,
         cell_cost: Array | None = None,
         discount: Scalar = 1.0,
     ) -> "GridMDP":
@@ -74,6 +77,7 @@ class GridMDP:
           moves: 4 or 8.
           corner_cutting: see `GridMDP`.
           costs: "octile" or "unit", see `GridMDP`.
+          wrap: see `GridMDP`.
           cell_cost: [H, W], positive, cost per unit length of leaving the cell; None for 1.
           discount: in (0, 1].
 
@@ -101,6 +105,7 @@ class GridMDP:
             moves=moves,
             corner_cutting=corner_cutting,
             costs=costs,
+            wrap=wrap,
         )
         grid.validate()
         return grid
@@ -165,12 +170,21 @@ class GridMDP:
         """Mask of the moves from a free cell to a free cell, bool [H, W, A]."""
         masks = []
         for dy, dx in MOVES[: self.moves]:
-            allowed = self.free & neighbour(self.free, dy, dx, False)
+            allowed = self.free & self.neighbour(self.free, dy, dx, False)
             if dy and dx and not self.corner_cutting:
-                beside = neighbour(self.free, dy, 0, False) & neighbour(self.free, 0, dx, False)
+                beside = self.neighbour(self.free, dy, 0, False)
+                beside = beside & self.neighbour(self.free, 0, dx, False)
                 allowed = allowed & beside
             masks.append(allowed)
         return jnp.stack(masks, axis=-1)
+
+    def neighbour(self, field: Array, dy: int, dx: int, outside: Any) -> Array:
+        """``field[y + dy, x + dx]`` for every cell; ``outside`` where that is off the map."""
+        if self.wrap:
+            return jnp.roll(field, (-dy, -dx), axis=(0, 1))
+        height, width = field.shape
+        padded = jnp.pad(field, 1, constant_values=outside)
+        return padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
 
     def action_values(self, value: Array) -> Array:
         """Q [H, W, A] from V [H, W]; 0 at goals, ``-inf`` where a move is not open."""
@@ -194,17 +208,10 @@ def grid_action_values(
     columns = []
     for action, (dy, dx) in enumerate(MOVES[: grid.moves]):
         reward = -lengths[action] if cost is None else -lengths[action] * cost
-        allowed = open_moves[..., action] & ~neighbour(lost, dy, dx, True)
-        columns.append(jnp.where(allowed, reward + neighbour(future, dy, dx, 0), -jnp.inf))
+        allowed = open_moves[..., action] & ~grid.neighbour(lost, dy, dx, True)
+        columns.append(jnp.where(allowed, reward + grid.neighbour(future, dy, dx, 0), -jnp.inf))
     q = jnp.stack(columns, axis=-1)
     return jnp.where(grid.is_terminal[..., None], 0, q).astype(grid.dtype)
-
-
-def neighbour(field: Array, dy: int, dx: int, fill: Any) -> Array:
-    """``field[y + dy, x + dx]`` for every cell, ``fill`` outside the map."""
-    height, width = field.shape
-    padded = jnp.pad(field, 1, constant_values=fill)
-    return padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
 
 
 def reachable(value: Array) -> Array:

@@ -86,7 +86,8 @@ def extract_path(grid: GridMDP, plan: Array, start: Array, *, max_length: int) -
     on_map = jnp.all((start >= 0) & (start < jnp.array(grid.state_shape)))
     first = jnp.where(on_map, start, 0)
     zero = jnp.zeros((), jnp.int32)
-    world = (actions, legal, offsets)
+    # A legal move leaves the map only where it is a torus.
+    world = (actions, legal, offsets, jnp.array(grid.state_shape, jnp.int32))
     (_, last, _, straight, diagonal), rest = lax.scan(
         _step, (world, first, on_map, zero, zero), None, length=max_length
     )
@@ -101,11 +102,11 @@ def extract_path(grid: GridMDP, plan: Array, start: Array, *, max_length: int) -
 # On module level, with what it reads in the carry, or each eager call would trace the scan anew.
 def _step(carry: tuple, _: None) -> tuple[tuple, Array]:
     world, position, alive, straight, diagonal = carry
-    actions, legal, offsets = world
+    actions, legal, offsets, shape = world
     y, x = position
     moving = alive & legal[y, x]
     action = actions[y, x]
-    position = jnp.where(moving, position + offsets[action], position)
+    position = jnp.where(moving, (position + offsets[action]) % shape, position)
     straight = straight + (moving & (action < 4))
     diagonal = diagonal + (moving & (action >= 4))
     return (world, position, moving, straight, diagonal), jnp.where(moving, position, -1)
@@ -128,9 +129,10 @@ def follow_everywhere(grid: GridMDP, actions: Array) -> tuple[Array, Array, Arra
     height, width = grid.state_shape
     legal = legal_moves(grid, actions).ravel()
     action = jnp.where(legal, actions.ravel(), 0)
-    offsets = jnp.array([dy * width + dx for dy, dx in MOVES[: grid.moves]], jnp.int32)
+    offsets = jnp.array(MOVES[: grid.moves], jnp.int32)[action]
     here = jnp.arange(height * width, dtype=jnp.int32)
-    following = jnp.where(legal, here + offsets[action], here)
+    y, x = here // width + offsets[:, 0], here % width + offsets[:, 1]
+    following = jnp.where(legal, y % height * width + x % width, here)
     lengths = exact_lengths(grid)
     cost = jnp.where(legal, jnp.array(lengths, grid.dtype)[action], 0)
     if grid.cell_cost is not None:

@@ -117,10 +117,11 @@ def _pass_over(rewards: Array, value: Array, discount: Scalar, *, reverse: bool)
         future = discount * previous
         line = jnp.maximum(line, future + reward[0])
         if reward.shape[0] == 3:
-            # What wraps around at the ends meets a reward of -inf.
+            # What wraps around at the ends meets a reward of -inf, unless the map is a torus.
             line = jnp.maximum(line, jnp.roll(future, 1) + reward[1])
             line = jnp.maximum(line, jnp.roll(future, -1) + reward[2])
         return line, line
 
-    outside = jnp.full(value.shape[1], -jnp.inf, value.dtype)
-    return lax.scan(step, outside, (value, rewards), reverse=reverse)[1]
+    # Before the first line lies the last one, likewise.
+    before = value[0 if reverse else -1]
+    return lax.scan(step, before, (value, rewards), reverse=reverse)[1]

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jplan._checks import check_kernel_size, check_sizes
-from jplan._typing import Array
+from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
 
@@ -22,11 +22,12 @@ class ConvGRUCell(AbstractCell):
       channels: channels of the input map.
       hidden: channels of the state.
       kernel_size: odd.
+      padding: static; see `loop_convolution`.
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial kernels.
 
     Raises:
-      ValueError: if a size is below 1 or the kernel is even.
+      ValueError: if a size is below 1, the kernel is even or the padding unknown.
 
     Example:
       >>> import jax.numpy as jnp
@@ -47,14 +48,17 @@ class ConvGRUCell(AbstractCell):
         hidden: int,
         *,
         kernel_size: int,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
+        check_padding(padding)
         size = (kernel_size, kernel_size)
         initial = nnx.initializers.lecun_normal()
         self.hidden = hidden
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.input_kernel = nnx.Param(initial(rngs.params(), (*size, channels, 3 * hidden)))
         self.bias = nnx.Param(jnp.zeros(3 * hidden))
@@ -70,7 +74,9 @@ class ConvGRUCell(AbstractCell):
         return jnp.zeros((*inputs.shape[:2], self.hidden), inputs.dtype)
 
     def _convolve(self, x: Array, kernel: nnx.Param) -> Array:
-        return loop_convolution(x, kernel[...], forward_mode=self.forward_mode)
+        return loop_convolution(
+            x, kernel[...], padding=self.padding, forward_mode=self.forward_mode
+        )
 
     def __call__(self, z: Array, inputs: Array) -> Array:
         """One step, [H, W, hidden] -> [H, W, hidden]."""

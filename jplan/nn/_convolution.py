@@ -5,14 +5,17 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jplan._typing import Array
+from jplan._checks import check_padding
+from jplan._typing import Array, Padding
 
 _WIDE = 16
 """Channels from which a side of a convolution is too wide to copy all its shifts."""
 
 
-def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> Array:
-    """Same-size convolution with zero padding, made to be differentiated inside a loop.
+def loop_convolution(
+    x: Array, kernel: Array, *, padding: Padding = "zero", forward_mode: bool = False
+) -> Array:
+    """Convolution of the same size, made to be differentiated inside a loop.
 
     y(i, c) = sum_{k, d} x(i + k, d) kernel(k, d, c)
 
@@ -24,6 +27,8 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
     Args:
       x: [H, W, C].
       kernel: [K, K, C, O] with odd K.
+      padding: static; "zero" for a map that ends at its edges, "wrap" for a torus, whose H and W
+        must be at least ``(K - 1) / 2``.
       forward_mode: static; use the form in matrix products instead, which is slower in reverse
         mode and has jvp and Hessians.
 
@@ -31,7 +36,8 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
       [H, W, O], in the wider of the two dtypes.
 
     Raises:
-      ValueError: if the channels disagree or the kernel is not square and odd.
+      ValueError: if the channels disagree, the kernel is not square and odd, or the padding is
+        unknown.
 
     Differentiability: reverse mode of any order; every mode with ``forward_mode=True``.
 
@@ -53,73 +59,92 @@ def loop_convolution(x: Array, kernel: Array, *, forward_mode: bool = False) -> 
             f"x has shape {list(x.shape)}, expected [H, W, {kernel.shape[2]}] to suit the kernel "
             f"{list(kernel.shape)}; use vmap for a batch."
         )
+    check_padding(padding)
     dtype = jnp.result_type(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     if forward_mode:
-        return _by_products(x, kernel)
+        return _by_products(padding, x, kernel)
     # The choice stands outside the custom gradient: under vmap that would give one kernel gradient
     # a map, for which GPUs have only a slow grouped convolution. The checkpoint says that nothing
     # but the arguments is kept; through the choice alone a loop would keep them a second time.
-    return jax.checkpoint(_choose, prevent_cse=False)(x, kernel)
+    choose = jax.checkpoint(functools.partial(_choose, padding), prevent_cse=False)
+    return choose(x, kernel)
 
 
-def _choose(x: Array, kernel: Array) -> Array:
-    return jax.lax.platform_dependent(x, kernel, cpu=_convolve, default=_plain)
+def _choose(padding: Padding, x: Array, kernel: Array) -> Array:
+    return jax.lax.platform_dependent(
+        *(x, kernel),
+        cpu=functools.partial(_convolve, padding),
+        default=functools.partial(_plain, padding),
+    )
 
 
-def _plain(x: Array, kernel: Array) -> Array:
+def _plain(padding: Padding, x: Array, kernel: Array) -> Array:
+    if padding == "wrap":
+        x = pad_map(x, kernel.shape[0], padding)
     y = jax.lax.conv_general_dilated(
-        x[None], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        *(x[None], kernel, (1, 1), "VALID" if padding == "wrap" else "SAME"),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return y[0]
 
 
-def taps(x: Array, size: int) -> list[Array]:
-    """The ``size * size`` shifted copies of a zero-padded map, in the order of the kernel."""
-    height, width, _ = x.shape
+def pad_map(x: Array, size: int, padding: Padding) -> Array:
+    """A map [H, W, C] with the margin that a kernel of this size reads."""
     pad = size // 2
-    padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
+    mode = "wrap" if padding == "wrap" else "constant"
+    return jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)), mode=mode)
+
+
+def taps(x: Array, size: int, padding: Padding = "zero") -> list[Array]:
+    """The ``size * size`` shifted copies of a padded map, in the order of the kernel."""
+    height, width, _ = x.shape
+    padded = pad_map(x, size, padding)
     return [padded[dy : dy + height, dx : dx + width] for dy in range(size) for dx in range(size)]
 
 
-def _by_products(x: Array, kernel: Array) -> Array:
+def _by_products(padding: Padding, x: Array, kernel: Array) -> Array:
     size, _, channels, outputs = kernel.shape
-    patches = jnp.concatenate(taps(x, size), axis=-1)
+    patches = jnp.concatenate(taps(x, size, padding), axis=-1)
     return patches @ kernel.reshape(size * size * channels, outputs)
 
 
-def _by_columns(x: Array, kernel: Array) -> Array:
+def _by_columns(padding: Padding, x: Array, kernel: Array) -> Array:
     """One product for each column of the kernel, over the rows side by side."""
     size, _, channels, outputs = kernel.shape
     height, width, _ = x.shape
-    pad = size // 2
-    padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
+    padded = pad_map(x, size, padding)
     rows = jnp.concatenate([padded[dy : dy + height] for dy in range(size)], axis=-1)
     columns = kernel.transpose(1, 0, 2, 3).reshape(size, size * channels, outputs)
     products = [rows[:, dx : dx + width] @ columns[dx] for dx in range(size)]
     return functools.reduce(jnp.add, products)
 
 
-@jax.custom_vjp
-def _convolve(x: Array, kernel: Array) -> Array:
-    return (_plain if min(kernel.shape[2:]) < _WIDE else _by_columns)(x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolve(padding: Padding, x: Array, kernel: Array) -> Array:
+    form = _plain if min(kernel.shape[2:]) < _WIDE else _by_columns
+    return form(padding, x, kernel)
 
 
-def _convolve_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(x, kernel), (x, kernel)
+def _convolve_forward(
+    padding: Padding, x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(padding, x, kernel), (x, kernel)
 
 
-def _convolve_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _convolve_backward(
+    padding: Padding, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
     x, kernel = saved
     size, _, channels, outputs = kernel.shape
     flipped = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
     product = functools.partial(jnp.einsum, "hwc,hwo->co")
     if outputs < min(channels, _WIDE):  # one product with all shifts of the narrow side
-        products = product(x, jnp.concatenate(taps(g, size)[::-1], axis=-1))
+        products = product(x, jnp.concatenate(taps(g, size, padding)[::-1], axis=-1))
         products = products.reshape(channels, size**2, outputs).transpose(1, 0, 2)
     else:
-        products = jnp.stack([product(tap, g) for tap in taps(x, size)])
-    return _convolve(g, flipped), products.reshape(kernel.shape)
+        products = jnp.stack([product(tap, g) for tap in taps(x, size, padding)])
+    return _convolve(padding, g, flipped), products.reshape(kernel.shape)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)

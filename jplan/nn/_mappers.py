@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jplan._checks import check_kernel_size, check_sizes
-from jplan._typing import Array
+from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 
 
@@ -16,11 +16,12 @@ class RewardMapper(nnx.Module):
       channels: channels of the map.
       hidden: width.
       kernel_size: odd.
+      padding: static; see `loop_convolution`.
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is below 1 or the kernel is even.
+      ValueError: if a size is below 1, the kernel is even or the padding unknown.
 
     Example:
       >>> RewardMapper(2, hidden=8, kernel_size=3, rngs=nnx.Rngs(0))(jnp.ones((5, 6, 2))).shape
@@ -36,13 +37,16 @@ class RewardMapper(nnx.Module):
         *,
         hidden: int,
         kernel_size: int,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
+        check_padding(padding)
         initial = nnx.initializers.lecun_normal()
         size = (kernel_size, kernel_size)
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.kernel = nnx.Param(initial(rngs.params(), (*size, channels, hidden)))
         self.bias = nnx.Param(jnp.zeros(hidden))
@@ -50,7 +54,9 @@ class RewardMapper(nnx.Module):
 
     def __call__(self, inputs: Array) -> Array:
         """Reward of one map, [H, W, C] -> [H, W]."""
-        field = loop_convolution(inputs, self.kernel[...], forward_mode=self.forward_mode)
+        field = loop_convolution(
+            inputs, self.kernel[...], padding=self.padding, forward_mode=self.forward_mode
+        )
         return (jax.nn.relu(field + self.bias[...][None, None]) @ self.out[...])[..., 0]
 
 
@@ -65,11 +71,12 @@ class KernelMapper(nnx.Module):
       shape: of the kernel, [K, K, 2, Q].
       hidden: width.
       kernel_size: odd; of the convolution.
+      padding: static; see `loop_convolution`.
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is below 1 or the kernel is even.
+      ValueError: if a size is below 1, the kernel is even or the padding unknown.
 
     Example:
       >>> mapper = KernelMapper(2, (3, 3, 2, 7), hidden=8, kernel_size=3, rngs=nnx.Rngs(0))
@@ -87,15 +94,18 @@ class KernelMapper(nnx.Module):
         *,
         hidden: int,
         kernel_size: int,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
+        check_padding(padding)
         height, width, fields, outputs = shape
         initial = nnx.initializers.lecun_normal()
         size = (kernel_size, kernel_size)
         self.shape = shape
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.kernel = nnx.Param(initial(rngs.params(), (*size, channels, hidden)))
         self.bias = nnx.Param(jnp.zeros(hidden))
@@ -103,6 +113,8 @@ class KernelMapper(nnx.Module):
 
     def __call__(self, inputs: Array) -> Array:
         """Kernel of one map, [H, W, C] -> [K, K, 2, Q]."""
-        field = loop_convolution(inputs, self.kernel[...], forward_mode=self.forward_mode)
+        field = loop_convolution(
+            inputs, self.kernel[...], padding=self.padding, forward_mode=self.forward_mode
+        )
         features = jax.nn.relu(field + self.bias[...][None, None]).mean((0, 1))
         return (features @ self.out[...]).reshape(self.shape)

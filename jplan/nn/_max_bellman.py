@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
-from jplan._checks import check_kernel_size, check_sizes
-from jplan._typing import Array
+from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution, taps
 from jplan.nn._solve_cell import AbstractCell
 
@@ -95,11 +95,12 @@ class MaxBellmanCell(AbstractCell):
 
     Args:
       kernel: [K, K, 2, Q], ``W`` and ``P``, such as `TransitionKernel` makes; K is odd.
+      padding: static; see `loop_convolution`.
       forward_mode: static; a form in matrix products that has jvp and Hessians. At ties it splits
         the gradient evenly, whereas the default gives it to the first maximiser.
 
     Raises:
-      ValueError: if the kernel is not [K, K, 2, Q] with odd K.
+      ValueError: if the kernel is not [K, K, 2, Q] with odd K, or the padding is unknown.
 
     Example:
       >>> cell = MaxBellmanCell(jnp.ones((3, 3, 2, 10)) / 9)
@@ -111,11 +112,15 @@ class MaxBellmanCell(AbstractCell):
       Tamar et al., Value iteration networks, 2016, section 4.1.
     """
 
-    def __init__(self, kernel: Array, *, forward_mode: bool = False) -> None:
+    def __init__(
+        self, kernel: Array, *, padding: Padding = "zero", forward_mode: bool = False
+    ) -> None:
         if kernel.ndim != 4 or kernel.shape[2] != 2 or kernel.shape[0] != kernel.shape[1]:
             raise ValueError(f"kernel has shape {list(kernel.shape)}, expected [K, K, 2, Q].")
         check_kernel_size(kernel.shape[0])
+        check_padding(padding)
         self.kernel = nnx.Param(kernel)
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
 
     def prepare(self, reward: Array, kernel: Array | None = None) -> BellmanInputs:
@@ -136,7 +141,7 @@ class MaxBellmanCell(AbstractCell):
                 f"{list(self.kernel.shape)} as the cell's."
             )
         used, by_products = self._kernel(kernel)
-        expected = _expand(by_products, reward, used, 0)
+        expected = self._expand(by_products, reward, used, 0)
         if not self.forward_mode:
             # Its gradient goes by way of the reward, one number a cell instead of Q. The sum makes
             # NaN anywhere in the kernel visible in the start, which a wide maximum would drop.
@@ -151,16 +156,19 @@ class MaxBellmanCell(AbstractCell):
         """Q, [H, W] -> [H, W, Q]."""
         fields = jnp.stack([inputs.reward, value], axis=-1)
         kernel, by_products = self._kernel(inputs.kernel)
-        return loop_convolution(fields, kernel, forward_mode=by_products)
+        return loop_convolution(fields, kernel, padding=self.padding, forward_mode=by_products)
 
     def __call__(self, value: Array, inputs: BellmanInputs) -> Array:
         """One step, [H, W] -> [H, W]."""
         kernel, by_products = self._kernel(inputs.kernel)
-        q, best = _best(by_products, value, inputs.expected, kernel)
+        q = inputs.expected + self._expand(by_products, value, kernel, 1)
+        # XLA drops NaN in wide maxima on CPU, so a value that is NaN is kept by hand.
+        best = q.max(-1) + 0 * value
         if self.forward_mode:
             return best
         q, best = jax.lax.stop_gradient((q, best))
-        return _attach(best, value, inputs.reward, _first_maximiser(q, best), kernel)
+        greedy = _first_maximiser(q, best)
+        return _attach(self.padding, best, value, inputs.reward, greedy, kernel)
 
     def _kernel(self, kernel: Array | None) -> tuple[Array, bool]:
         """The kernel, and whether to apply it by matrix products.
@@ -169,18 +177,10 @@ class MaxBellmanCell(AbstractCell):
         """
         return (self.kernel[...], self.forward_mode) if kernel is None else (kernel, True)
 
-
-def _expand(by_products: bool, field: Array, kernel: Array, channel: int) -> Array:
-    """One field's share of the action values, [H, W] by [K, K, 2, Q] -> [H, W, Q]."""
-    part = kernel[:, :, channel : channel + 1]
-    return loop_convolution(field[..., None], part, forward_mode=by_products)
-
-
-def _best(by_products: bool, value: Array, expected: Array, kernel: Array) -> tuple[Array, Array]:
-    """Q [H, W, Q], and its maximum [H, W]."""
-    q = expected + _expand(by_products, value, kernel, 1)
-    # XLA drops NaN in wide maxima on CPU, so a value that is NaN is kept by hand.
-    return q, q.max(-1) + 0 * value
+    def _expand(self, by_products: bool, field: Array, kernel: Array, channel: int) -> Array:
+        """One field's share of the action values, [H, W] by [K, K, 2, Q] -> [H, W, Q]."""
+        part, field = kernel[:, :, channel : channel + 1], field[..., None]
+        return loop_convolution(field, part, padding=self.padding, forward_mode=by_products)
 
 
 def _first_maximiser(q: Array, best: Array) -> Array:
@@ -191,29 +191,33 @@ def _first_maximiser(q: Array, best: Array) -> Array:
     return greedy.astype(jnp.uint8 if num <= 256 else jnp.int32)
 
 
-@jax.custom_vjp
-def _attach(best: Array, value: Array, reward: Array, greedy: Array, kernel: Array) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attach(
+    padding: Padding, best: Array, value: Array, reward: Array, greedy: Array, kernel: Array
+) -> Array:
     """Identity on ``best`` that carries its gradient to the fields and the greedy kernels."""
-    del value, reward, greedy, kernel
+    del padding, value, reward, greedy, kernel
     return best
 
 
 def _attach_forward(
-    best: Array, value: Array, reward: Array, greedy: Array, kernel: Array
+    padding: Padding, best: Array, value: Array, reward: Array, greedy: Array, kernel: Array
 ) -> tuple[Array, tuple[Array, Array, Array, Array]]:
     # For second derivatives the result must itself carry this gradient.
-    return _attach(best, value, reward, greedy, kernel), (value, reward, greedy, kernel)
+    saved = value, reward, greedy, kernel
+    return _attach(padding, best, *saved), saved
 
 
 def _attach_backward(
-    saved: tuple[Array, Array, Array, Array], g: Array
+    padding: Padding, saved: tuple[Array, Array, Array, Array], g: Array
 ) -> tuple[None, Array, Array, None, Array]:
     value, reward, greedy, kernel = saved
     size, _, _, num = kernel.shape
     greedy = greedy.astype(jnp.int32)
 
     # sum_k g(s - k) kernel(k, greedy(s - k)): each cell's own stencil, transposed.
-    shifted = zip(taps(g[..., None], size), taps(greedy[..., None], size), strict=True)
+    around = functools.partial(taps, size=size, padding=padding)
+    shifted = zip(around(g[..., None]), around(greedy[..., None]), strict=True)
     tables = jnp.flip(kernel, (0, 1)).reshape(size * size, 2, num)
     parts = [(g * r[a], g * v[a]) for (g, a), (r, v) in zip(shifted, tables, strict=True)]
     of_reward, of_value = (
@@ -222,7 +226,7 @@ def _attach_backward(
 
     # sum_s g(s) field(s + k) in the column of greedy(s).
     fields = jnp.stack([reward, value], axis=-1)
-    rows = jnp.concatenate(taps(fields, size), axis=-1) * g[..., None]
+    rows = jnp.concatenate(around(fields), axis=-1) * g[..., None]
     total = jnp.zeros((num, 2 * size * size), rows.dtype)
     total = total.at[greedy.ravel()].add(rows.reshape(-1, 2 * size * size))
     of_kernel = total.T.reshape(kernel.shape).astype(kernel.dtype)

@@ -1,13 +1,14 @@
 """The parts of the max-plus planner: cost mapper, cell and read-out."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
-from jplan._checks import check_kernel_size, check_sizes
-from jplan._typing import Array
+from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
 
@@ -43,11 +44,12 @@ class MoveCostMapper(nnx.Module):
       actions: number of actions A.
       hidden: width of each of the two networks.
       kernel_size: odd.
+      padding: static; see `loop_convolution`.
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is below 1 or the kernel is even.
+      ValueError: if a size is below 1, the kernel is even or the padding unknown.
 
     Example:
       >>> mapper = MoveCostMapper(2, 4, hidden=8, kernel_size=3, rngs=nnx.Rngs(0))
@@ -62,14 +64,17 @@ class MoveCostMapper(nnx.Module):
         *,
         hidden: int,
         kernel_size: int,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(channels=channels, actions=actions, hidden=hidden)
         check_kernel_size(kernel_size)
+        check_padding(padding)
         normal = jax.random.normal
         shape = (kernel_size, kernel_size, channels, hidden)
         kernel = lambda: normal(rngs.params(), shape) / kernel_size
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.gate_kernel = nnx.Param(kernel())
         self.gate_bias = nnx.Param(jnp.zeros(hidden))
@@ -85,7 +90,9 @@ class MoveCostMapper(nnx.Module):
         """Costs of one map, [H, W, C] -> `MoveCosts`."""
 
         def network(kernel: Array, bias: Array, out: Array, out_bias: Array) -> Array:
-            field = loop_convolution(inputs, kernel, forward_mode=self.forward_mode)
+            field = loop_convolution(
+                inputs, kernel, padding=self.padding, forward_mode=self.forward_mode
+            )
             hidden = jax.nn.relu(field + bias[None, None])
             return jnp.moveaxis(hidden @ out + out_bias[None, None], -1, 0)
 
@@ -137,11 +144,12 @@ class MaxPlusCell(AbstractCell):
       kernel_size: odd; how far an action may lead.
       sharpness: factor on the kernel logits: how much faster than the costs they learn.
       threshold: surcharge above which an action counts as closed, in units of the cheapest move.
+      padding: static; "zero" for a map that ends at its edges, "wrap" for a torus.
       hard: static; which stage.
       rngs: for the initial kernel.
 
     Raises:
-      ValueError: if a size is below 1 or the kernel is even.
+      ValueError: if a size is below 1, the kernel is even or the padding unknown.
 
     Example:
       >>> cell = MaxPlusCell(4, kernel_size=3, rngs=nnx.Rngs(0))
@@ -158,14 +166,17 @@ class MaxPlusCell(AbstractCell):
         kernel_size: int,
         sharpness: float = 10.0,
         threshold: float = 4.0,
+        padding: Padding = "zero",
         hard: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(actions=actions)
         check_kernel_size(kernel_size)
+        check_padding(padding)
         self.kernel_size = kernel_size
         self.sharpness = sharpness
         self.threshold = threshold
+        self.padding: Padding = padding
         self.hard = hard
         logits = jax.random.normal(rngs.params(), (actions, kernel_size**2))
         self.kernel = nnx.Param(0.1 * logits)
@@ -185,7 +196,8 @@ class MaxPlusCell(AbstractCell):
         """Q, [H, W] -> [A, H, W]."""
         size, pad = self.kernel_size, self.kernel_size // 2
         height, width = value.shape
-        padded = jnp.pad(value, pad, constant_values=FLOOR)
+        beyond: Any = {"mode": "wrap"} if self.padding == "wrap" else {"constant_values": FLOOR}
+        padded = jnp.pad(value, pad, **beyond)
         logits = self.kernel[...]
         if self.hard:
             best = logits.argmax(-1)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jplan._checks import check_kernel_size, check_sizes
-from jplan._typing import Array
+from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
 
@@ -28,11 +28,12 @@ class PathLSTMCell(AbstractCell):
       hidden: channels of ``h`` and of ``c``.
       kernel_size: odd.
       inject: static; let the map enter in every step too.
+      padding: static; see `loop_convolution`.
       forward_mode: static; see `loop_convolution`.
       rngs: for the initial kernels. Biases start at zero, that of the forget gate at one.
 
     Raises:
-      ValueError: if a size is below 1 or the kernel is even.
+      ValueError: if a size is below 1, the kernel is even or the padding unknown.
 
     Example:
       >>> import jax.numpy as jnp
@@ -59,14 +60,17 @@ class PathLSTMCell(AbstractCell):
         *,
         kernel_size: int,
         inject: bool = False,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
+        check_padding(padding)
         initial = nnx.initializers.lecun_normal()
         self.hidden = hidden
         self.inject = inject
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.encoder_kernel = nnx.Param(initial(rngs.params(), (3, 3, channels, hidden)))
         self.encoder_bias = nnx.Param(jnp.zeros(hidden))
@@ -106,7 +110,9 @@ class PathLSTMCell(AbstractCell):
         return h, c
 
     def _convolve(self, x: Array, kernel: nnx.Param) -> Array:
-        return loop_convolution(x, kernel[...], forward_mode=self.forward_mode)
+        return loop_convolution(
+            x, kernel[...], padding=self.padding, forward_mode=self.forward_mode
+        )
 
     def __call__(self, z: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[Array, Array]:
         """One step of ``(h, c)``."""

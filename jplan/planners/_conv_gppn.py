@@ -5,7 +5,7 @@ from typing import Any
 from flax import nnx
 
 from jplan._checks import check_sizes
-from jplan._typing import Array
+from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Safeguarded, Solver
 from jplan.nn import ConvGRUCell
 from jplan.planners._planner import (
@@ -33,6 +33,7 @@ class ConvGPPN(AbstractMapPlanner):
       adjoint: how the iteration is differentiated; None is ``Safeguarded(15)``. The cell need not
         be a contraction, so plain ``Implicit`` may collapse in training.
       solver: None is Picard with ``max_steps``, 30 if that is None too.
+      padding: static; "zero" for maps that end at their edges, "wrap" for tori.
       forward_mode: static; use convolutions that have jvp and Hessians, see
         `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
@@ -68,6 +69,7 @@ class ConvGPPN(AbstractMapPlanner):
         max_steps: int | None = None,
         adjoint: AbstractAdjoint | None = None,
         solver: Solver | None = None,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
@@ -76,12 +78,18 @@ class ConvGPPN(AbstractMapPlanner):
         self.channels = channels
         self.hidden = hidden
         self.kernel_size = kernel_size
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.adjoint = nnx.static(Safeguarded(15) if adjoint is None else adjoint)
         self.solver = nnx.static(resolve_solver(solver, max_steps))
         self.max_steps = self.solver.max_steps
         self.cell = ConvGRUCell(
-            channels, hidden, kernel_size=kernel_size, forward_mode=forward_mode, rngs=rngs
+            channels,
+            hidden,
+            kernel_size=kernel_size,
+            padding=padding,
+            forward_mode=forward_mode,
+            rngs=rngs,
         )
         self.readout = nnx.Linear(hidden, actions, param_dtype=float, rngs=rngs)
 

@@ -5,7 +5,7 @@ from typing import Any
 from flax import nnx
 
 from jplan._checks import check_sizes
-from jplan._typing import Array, PyTree
+from jplan._typing import Array, Padding, PyTree
 from jplan.fixed_points import AbstractAdjoint, Solver, Unroll
 from jplan.nn import PathLSTMCell
 from jplan.planners._planner import (
@@ -34,6 +34,7 @@ class GPPN(AbstractMapPlanner):
       inject: static; let the map enter in every step too, so that every adjoint works.
       adjoint: how the iteration is differentiated; None is ``Unroll()``.
       solver: None is Picard with ``max_steps``, 30 if that is None too.
+      padding: static; "zero" for maps that end at their edges, "wrap" for tori.
       forward_mode: static; use convolutions that have jvp and Hessians, see
         `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
@@ -66,6 +67,7 @@ class GPPN(AbstractMapPlanner):
         inject: bool = False,
         adjoint: AbstractAdjoint | None = None,
         solver: Solver | None = None,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
@@ -77,6 +79,7 @@ class GPPN(AbstractMapPlanner):
         self.hidden = hidden
         self.kernel_size = kernel_size
         self.inject = inject
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.adjoint = nnx.static(adjoint)
         self.solver = nnx.static(resolve_solver(solver, max_steps))
@@ -86,6 +89,7 @@ class GPPN(AbstractMapPlanner):
             hidden,
             kernel_size=kernel_size,
             inject=inject,
+            padding=padding,
             forward_mode=forward_mode,
             rngs=rngs,
         )

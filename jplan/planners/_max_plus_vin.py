@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._checks import check_sizes
-from jplan._typing import Array
+from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
 from jplan.nn import FLOOR, MaxPlusCell, MaxPlusInputs, MaxPlusReadout, MoveCostMapper
 from jplan.planners._planner import (
@@ -36,6 +36,7 @@ class MaxPlusVIN(AbstractMapPlanner):
       adjoint: how the iteration is differentiated. The default is ``Truncated(20)``: at a shortest
         path solution an implicit gradient needs as many backward steps as the longest path has.
       hard: the stage.
+      padding: static; "zero" for maps that end at their edges, "wrap" for tori.
       forward_mode: static; use convolutions that have jvp and Hessians, see
         `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
@@ -70,6 +71,7 @@ class MaxPlusVIN(AbstractMapPlanner):
         max_steps: int | None = None,
         adjoint: AbstractAdjoint | None = None,
         hard: bool = False,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
@@ -78,16 +80,20 @@ class MaxPlusVIN(AbstractMapPlanner):
         self.channels = channels
         self.hidden = hidden
         self.kernel_size = kernel_size
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.max_steps = max_steps
         self.adjoint = nnx.static(Truncated(20) if adjoint is None else adjoint)
         self.hard = hard
-        self.cell = MaxPlusCell(actions, kernel_size=kernel_size, hard=hard, rngs=rngs)
+        self.cell = MaxPlusCell(
+            actions, kernel_size=kernel_size, padding=padding, hard=hard, rngs=rngs
+        )
         self.mapper = MoveCostMapper(
             channels,
             actions,
             hidden=hidden,
             kernel_size=kernel_size,
+            padding=padding,
             forward_mode=forward_mode,
             rngs=rngs,
         )

@@ -5,7 +5,7 @@ from typing import Any
 from flax import nnx
 
 from jplan._checks import check_sizes
-from jplan._typing import Array
+from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Solver, Truncated
 from jplan.nn import (
     BellmanInputs,
@@ -47,6 +47,7 @@ class VIN(AbstractMapPlanner):
         grow with ``max_steps``.
       solver: None is Picard with ``max_steps``, 30 if that is None too.
       observed_kernel: static; add a kernel that depends on the map, the function f_P of the paper.
+      padding: static; "zero" for maps that end at their edges, "wrap" for tori.
       forward_mode: static; use operations that have jvp and Hessians, see
         `jplan.nn.MaxBellmanCell`.
       rngs: for the initial parameters.
@@ -92,6 +93,7 @@ class VIN(AbstractMapPlanner):
         adjoint: AbstractAdjoint | None = None,
         solver: Solver | None = None,
         observed_kernel: bool = False,
+        padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
@@ -109,6 +111,7 @@ class VIN(AbstractMapPlanner):
         self.kernel_size = kernel_size
         self.discount = discount
         self.observed_kernel = observed_kernel
+        self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.adjoint = nnx.static(Truncated(15) if adjoint is None else adjoint)
         self.solver = nnx.static(resolve_solver(solver, max_steps))
@@ -116,7 +119,8 @@ class VIN(AbstractMapPlanner):
         self.kernel = TransitionKernel(
             q_channels, kernel_size=kernel_size, discount=discount, rngs=rngs
         )
-        options = {"hidden": hidden, "kernel_size": kernel_size, "forward_mode": forward_mode}
+        options: dict[str, Any] = {"hidden": hidden, "kernel_size": kernel_size}
+        options |= {"padding": padding, "forward_mode": forward_mode}
         self.mapper = RewardMapper(channels, **options, rngs=rngs)
         shape = (kernel_size, kernel_size, 2, q_channels)
         self.kernel_mapper = (
@@ -135,7 +139,7 @@ class VIN(AbstractMapPlanner):
         """See `AbstractMapPlanner.solve`; the value is that of the iteration, V."""
         check_maps(maps, self.channels, kernel_size=self.kernel_size)
 
-        cell = MaxBellmanCell(self.kernel(), forward_mode=self.forward_mode)
+        cell = MaxBellmanCell(self.kernel(), padding=self.padding, forward_mode=self.forward_mode)
 
         def prepare(m: Array) -> BellmanInputs:
             own = None if self.kernel_mapper is None else self.kernel(self.kernel_mapper(m))

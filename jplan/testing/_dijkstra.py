@@ -16,6 +16,7 @@ def dijkstra_distances(
     moves: int,
     corner_cutting: bool,
     costs: Literal["octile", "unit"] = "octile",
+    wrap: bool = False,
 ) -> np.ndarray:
     """Length of the shortest path from each cell to the nearest goal, by Dijkstra's algorithm.
 
@@ -30,6 +31,7 @@ def dijkstra_distances(
       moves: 4 or 8.
       corner_cutting: False allows a diagonal move only if both cells beside it are free.
       costs: "octile" gives diagonal moves the length sqrt(2), "unit" the length 1.
+      wrap: the map is a torus.
 
     Returns:
       float64 [H, W] on the host; ``inf`` at walls and where no goal can be reached.
@@ -78,11 +80,14 @@ def dijkstra_distances(
                 is_diagonal = dy != 0 and dx != 0
                 if (dy == dx == 0) or (is_diagonal and moves == 4):
                     continue
-                if not (0 <= y + dy < height and 0 <= x + dx < width and is_free[y + dy, x + dx]):
+                v, u = y + dy, x + dx
+                if wrap:
+                    v, u = v % height, u % width
+                if not (0 <= v < height and 0 <= u < width and is_free[v, u]):
                     continue
-                beside = is_free[y + dy, x] and is_free[y, x + dx]
+                beside = is_free[v, x] and is_free[y, u]
                 if is_diagonal and not corner_cutting and not beside:
                     continue
                 length = math.sqrt(2) if is_diagonal and costs == "octile" else 1.0
-                heapq.heappush(queue, (here + length, y + dy, x + dx))
+                heapq.heappush(queue, (here + length, v, u))
     return distance

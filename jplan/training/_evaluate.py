@@ -20,6 +20,7 @@ def evaluate(
     moves: int = 4,
     costs: Literal["octile", "unit"] = "unit",
     corner_cutting: bool = True,
+    wrap: bool = False,
     batch_size: int = 32,
 ) -> mdp.PlanMeasures:
     """Measure a planner on grid tasks, on device; jit it.
@@ -35,6 +36,7 @@ def evaluate(
       moves: static, 4 or 8; the planner's A.
       costs: static, of diagonal moves.
       corner_cutting: static.
+      wrap: static, whether the maps are tori.
       batch_size: static.
 
     Returns:
@@ -58,7 +60,12 @@ def evaluate(
     def measure(planned: tuple[GridTask, Array, Array]) -> mdp.PlanMeasures:
         task, actions, key = planned
         grid = mdp.GridMDP.from_free(
-            task.free, goal=task.goal, moves=moves, corner_cutting=corner_cutting, costs=costs
+            task.free,
+            goal=task.goal,
+            moves=moves,
+            corner_cutting=corner_cutting,
+            costs=costs,
+            wrap=wrap,
         )
         value = mdp.value_iteration(grid).value
         start = random_free_cell(key, mdp.reachable(value) & ~grid.is_terminal)

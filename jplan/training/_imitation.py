@@ -38,6 +38,7 @@ def imitation_batch(
     moves: int = 4,
     costs: Literal["octile", "unit"] = "unit",
     corner_cutting: bool = True,
+    wrap: bool = False,
 ) -> ImitationBatch:
     """Solve a batch of tasks exactly and keep the optimal actions.
 
@@ -49,6 +50,7 @@ def imitation_batch(
       moves: static, 4 or 8.
       costs: static, of diagonal moves: "unit" as in VIN's and GPPN's worlds, or "octile".
       corner_cutting: static, whether a diagonal move may pass the corner of a wall.
+      wrap: static, whether the maps are tori.
 
     Returns:
       `ImitationBatch`.
@@ -67,6 +69,7 @@ def imitation_batch(
             moves=moves,
             corner_cutting=corner_cutting,
             costs=costs,
+            wrap=wrap,
         )
         value = mdp.value_iteration(grid).value
         return grid, value, mdp.optimal_actions(grid, value)

@@ -24,13 +24,15 @@ def _random_mdp(seed, states=6, actions=3, discount=0.9, dtype=np.float64, **fla
     )
 
 
-def _distances(free, goals, *, moves=8, corner_cutting=False, unit=False, cost=None):
+def _distances(free, goals, *, moves=8, corner_cutting=False, unit=False, wrap=False, cost=None):
     """Cost-to-go by SciPy's Dijkstra on an explicitly built graph; inf where unreachable."""
     height, width = free.shape
     edges = []
     for y, x in np.argwhere(free):
         for dy, dx in OFFSETS[:moves]:
             v, u = y + dy, x + dx
+            if wrap:
+                v, u = v % height, u % width
             if not (0 <= v < height and 0 <= u < width and free[v, u]):
                 continue
             if dy and dx and not corner_cutting and not (free[y, u] and free[v, x]):

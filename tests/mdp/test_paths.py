@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jplan.mdp import GridMDP, extract_path, greedy_policy, value_iteration
+from jplan.mdp._paths import follow_everywhere
 
 
 def test_by_hand():
@@ -24,17 +25,21 @@ def test_by_hand():
     np.testing.assert_array_equal(from_actions.positions, path.positions)
 
 
-def test_length_is_the_shortest_distance(random_map, distances):
+@pytest.mark.parametrize("wrap", [False, True])
+def test_length_is_the_shortest_distance(wrap, random_map, distances):
     for seed in range(5):
-        free, goal = random_map(seed, height=15, width=15)
-        grid = GridMDP.from_free(free, goal)
+        free, goal = random_map(seed, height=15, width=14)
+        grid = GridMDP.from_free(free, goal, wrap=wrap)
         value = value_iteration(grid).value
-        want = distances(free, [goal])
+        want = distances(free, [goal], wrap=wrap)
         starts = np.argwhere(np.isfinite(want))
         follow = functools.partial(extract_path, grid, value, max_length=100)
         paths = jax.vmap(follow)(starts)
         assert paths.reached.all()
         np.testing.assert_allclose(paths.length, want[np.isfinite(want)], rtol=1e-12)
+        cost, _, reached = follow_everywhere(grid, greedy_policy(grid, value))
+        np.testing.assert_array_equal(reached, np.isfinite(want))
+        np.testing.assert_allclose(cost[reached], want[np.isfinite(want)], rtol=1e-6)
 
 
 def test_every_way_not_to_arrive():

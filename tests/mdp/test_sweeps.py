@@ -14,8 +14,10 @@ VARIANTS = [
     {"moves": 8},
     {"moves": 8, "corner_cutting": True},
     {"moves": 8, "costs": "unit"},
+    {"moves": 4, "wrap": True},
+    {"moves": 8, "wrap": True},
 ]
-IDS = ["four", "eight", "cutting", "unit"]
+IDS = ["four", "eight", "cutting", "unit", "torus4", "torus8"]
 SERPENTINE = """
 .........
 ########.

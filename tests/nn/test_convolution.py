@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.signal import correlate
+from scipy.ndimage import correlate
 
 from jplan.nn import loop_convolution
 
@@ -15,26 +15,29 @@ def problem(size=3, channels=2, outputs=3):
     return tuple(jnp.asarray(rng.normal(size=shape)) for shape in shapes)
 
 
+@pytest.mark.parametrize("padding", ["zero", "wrap"])
 @pytest.mark.parametrize("forward_mode", [False, True])
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_equals_scipy(size, forward_mode, x64):
+def test_equals_scipy(size, forward_mode, padding, x64):
     x, kernel = problem(size)
+    beyond = "wrap" if padding == "wrap" else "constant"
     expected = np.stack(
         [
-            sum(correlate(x[..., c], kernel[..., c, o], "same", "direct") for c in range(2))
+            sum(correlate(x[..., c], kernel[..., c, o], mode=beyond) for c in range(2))
             for o in range(3)
         ],
         axis=-1,
     )
-    got = loop_convolution(x, kernel, forward_mode=forward_mode)
+    got = loop_convolution(x, kernel, padding=padding, forward_mode=forward_mode)
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("padding", ["zero", "wrap"])
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_values_and_gradients_equal_those_of_the_plain_form(widths, x64):
+def test_values_and_gradients_equal_those_of_the_plain_form(widths, padding, x64):
     x, kernel = problem(3, *widths)
     loss = lambda x, kernel, forward_mode: jnp.sum(
-        jnp.sin(loop_convolution(x, kernel, forward_mode=forward_mode))
+        jnp.sin(loop_convolution(x, kernel, padding=padding, forward_mode=forward_mode))
     )
     run = jax.value_and_grad(loss, argnums=(0, 1))
     custom, plain = (run(x, kernel, mode) for mode in (False, True))
@@ -85,3 +88,8 @@ def test_a_gpu_takes_one_kernel_gradient_for_all_maps():
 def test_mistakes_get_advice(x, kernel, message):
     with pytest.raises(ValueError, match=message):
         loop_convolution(jnp.zeros(x), jnp.zeros(kernel))
+
+
+def test_an_unknown_padding_gets_advice():
+    with pytest.raises(ValueError, match=r"padding is 'same', expected 'zero' .* or 'wrap'"):
+        loop_convolution(*problem(), padding="same")

@@ -64,11 +64,12 @@ def iterated(cell, num_steps=6):
     return loss, state
 
 
+@pytest.mark.parametrize("padding", ["zero", "wrap"])
 @pytest.mark.parametrize("own", [False, True])
-def test_custom_gradient_equals_that_of_the_plain_form(x64, own):
+def test_custom_gradient_equals_that_of_the_plain_form(x64, own, padding):
     gradients = []
     for forward_mode in (False, True):
-        cell, reward, value = make(forward_mode=forward_mode)
+        cell, reward, value = make(forward_mode=forward_mode, padding=padding)
         extra = jnp.linspace(-0.5, 0.5, 90).reshape(3, 3, 2, 5) if own else None
         loss, state = iterated(cell)
         wanted = (0, 1, 2, 3) if own else (0, 1, 2)

@@ -49,6 +49,23 @@ def test_leading_axes_are_batch_axes(make):
     assert planner(maps[:0]).shape == (0, 7, 7, 4)
 
 
+def test_on_a_torus_a_shifted_map_has_a_shifted_plan(make, x64):
+    maps, shift = some_maps(2).astype(float), functools.partial(jnp.roll, shift=(2, 3), axis=(1, 2))
+    graphdef, state = nnx.split(make(padding="wrap"))
+
+    @jax.jit
+    def plan_and_gradient(state, maps):
+        logits, pull = jax.vjp(lambda state: nnx.merge(graphdef, state)(maps), state)
+        return logits, pull(jnp.sin(logits))[0]
+
+    logits, gradient = plan_and_gradient(state, maps)
+    shifted, again = plan_and_gradient(state, shift(maps))
+    np.testing.assert_allclose(shifted, shift(logits), rtol=1e-9, atol=1e-10)
+    chex.assert_trees_all_close(again, gradient, rtol=1e-7, atol=1e-8)
+    ends = nnx.merge(nnx.graphdef(make()), state)(maps)
+    assert jnp.abs(ends - logits).max() > 1e-6
+
+
 def test_one_trace_and_equal_under_jit(make):
     planner, maps = make(), some_maps()
     graphdef, state = nnx.split(planner)

@@ -62,6 +62,20 @@ def test_equals_scipy(seed, shape, moves, corner_cutting, costs):
     np.testing.assert_allclose(got, expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("moves", [4, 8])
+def test_a_torus_is_a_map_among_copies_of_itself(moves):
+    options, shorter = {"moves": moves, "corner_cutting": False}, 0
+    for seed in range(5):
+        free = np.random.default_rng(seed).random((5, 6)) < 0.6
+        free[2, 3] = True
+        goals = [(2 + 5 * i, 3 + 6 * j) for i in range(7) for j in range(7)]
+        tiled = dijkstra_distances(np.tile(free, (7, 7)), goals, **options)[15:20, 18:24]
+        torus = dijkstra_distances(free, (2, 3), wrap=True, **options)
+        np.testing.assert_array_equal(torus, tiled)
+        shorter += (torus < dijkstra_distances(free, (2, 3), **options)).sum()
+    assert shorter > 0
+
+
 def test_goals_in_all_forms_and_as_an_oracle_of_value_iteration():
     task = jp.envs.maze(jax.random.key(2), 11, decimation=0.2)
     goals = np.array([[1, 1], np.asarray(task.goal)])
