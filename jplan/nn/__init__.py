@@ -2,6 +2,12 @@
 
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
+from jplan.nn._grid_groups import (
+    SteerableKernel,
+    check_multiple,
+    group_action,
+    group_elements,
+)
 from jplan.nn._mappers import KernelMapper, RewardMapper
 from jplan.nn._max_bellman import BellmanInputs, MaxBellmanCell, TransitionKernel
 from jplan.nn._max_plus import (
@@ -13,7 +19,13 @@ from jplan.nn._max_plus import (
     MoveCosts,
 )
 from jplan.nn._path_lstm import PathLSTMCell
+from jplan.nn._regular_bellman import (
+    RegularBellmanCell,
+    RegularRewardMapper,
+    RegularTransitionKernel,
+)
 from jplan.nn._solve_cell import AbstractCell, solve_cell
+from jplan.nn._steerable_gru import SteerableGRU
 
 __all__ = [
     "FLOOR",
@@ -28,8 +40,16 @@ __all__ = [
     "MoveCostMapper",
     "MoveCosts",
     "PathLSTMCell",
+    "RegularBellmanCell",
+    "RegularRewardMapper",
+    "RegularTransitionKernel",
     "RewardMapper",
+    "SteerableGRU",
+    "SteerableKernel",
     "TransitionKernel",
+    "check_multiple",
+    "group_action",
+    "group_elements",
     "loop_convolution",
     "solve_cell",
 ]

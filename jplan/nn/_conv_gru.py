@@ -19,19 +19,19 @@ class ConvGRUCell(AbstractCell):
     `prepare`, outside the loop.
 
     Args:
-      channels: channels of the input map.
-      hidden: channels of the state.
-      kernel_size: odd.
+      input_kernel: ``K_x``, [K, K, C, 3 * hidden] with odd K, for ``u``, ``r`` and ``c``.
+      bias: ``b``, [3 * hidden].
+      gate_kernel: ``K_h``, [K, K, hidden, 2 * hidden].
+      candidate_kernel: ``K_c``, [K, K, hidden, hidden].
       padding: static; see `loop_convolution`.
       forward_mode: static; see `loop_convolution`.
-      rngs: for the initial kernels.
 
     Raises:
-      ValueError: if a size is below 1, the kernel is even or the padding unknown.
+      ValueError: if the shapes disagree, the kernels are even or the padding is unknown.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> cell = ConvGRUCell(2, 4, kernel_size=3, rngs=nnx.Rngs(0))
+      >>> cell = ConvGRUCell.create(2, 4, kernel_size=3, rngs=nnx.Rngs(0))
       >>> inputs = cell.prepare(jnp.ones((5, 6, 2)))
       >>> cell(jnp.zeros((5, 6, 4)), inputs).shape
       (5, 6, 4)
@@ -44,6 +44,41 @@ class ConvGRUCell(AbstractCell):
 
     def __init__(
         self,
+        input_kernel: Array,
+        bias: Array,
+        gate_kernel: Array,
+        candidate_kernel: Array,
+        *,
+        padding: Padding = "zero",
+        forward_mode: bool = False,
+    ) -> None:
+        size, _, hidden, outputs = candidate_kernel.shape
+        channels = input_kernel.shape[2]
+        check_kernel_size(size)
+        check_padding(padding)
+        given = [input_kernel.shape, bias.shape, gate_kernel.shape, outputs]
+        wanted = [
+            (size, size, channels, 3 * hidden),
+            (3 * hidden,),
+            (size, size, hidden, 2 * hidden),
+        ]
+        if given != [*wanted, hidden]:
+            raise ValueError(
+                f"the kernels have shapes {given[0]}, {given[2]} and {candidate_kernel.shape} and "
+                f"the bias {given[1]}, expected {wanted[0]}, {wanted[2]} and "
+                f"{(size, size, hidden, hidden)} and {wanted[1]}."
+            )
+        self.hidden = hidden
+        self.padding: Padding = padding
+        self.forward_mode = forward_mode
+        self.input_kernel = nnx.Param(input_kernel)
+        self.bias = nnx.Param(bias)
+        self.gate_kernel = nnx.Param(gate_kernel)
+        self.candidate_kernel = nnx.Param(candidate_kernel)
+
+    @classmethod
+    def create(
+        cls,
         channels: int,
         hidden: int,
         *,
@@ -51,19 +86,32 @@ class ConvGRUCell(AbstractCell):
         padding: Padding = "zero",
         forward_mode: bool = False,
         rngs: nnx.Rngs,
-    ) -> None:
+    ) -> "ConvGRUCell":
+        """A cell with random kernels, LeCun normal, and a bias of zero.
+
+        Args:
+          channels: channels of the input map.
+          hidden: channels of the state.
+          kernel_size: odd.
+          padding: see `ConvGRUCell`.
+          forward_mode: see `ConvGRUCell`.
+          rngs: for the kernels.
+
+        Raises:
+          ValueError: if a size is below 1, the kernel is even or the padding unknown.
+        """
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
-        check_padding(padding)
-        size = (kernel_size, kernel_size)
         initial = nnx.initializers.lecun_normal()
-        self.hidden = hidden
-        self.padding: Padding = padding
-        self.forward_mode = forward_mode
-        self.input_kernel = nnx.Param(initial(rngs.params(), (*size, channels, 3 * hidden)))
-        self.bias = nnx.Param(jnp.zeros(3 * hidden))
-        self.gate_kernel = nnx.Param(initial(rngs.params(), (*size, hidden, 2 * hidden)))
-        self.candidate_kernel = nnx.Param(initial(rngs.params(), (*size, hidden, hidden)))
+        shapes = ((channels, 3 * hidden), (hidden, 2 * hidden), (hidden, hidden))
+        of_input, of_gates, of_candidate = (
+            initial(rngs.params(), (kernel_size, kernel_size, *shape)) for shape in shapes
+        )
+        return cls(
+            *(of_input, jnp.zeros(3 * hidden), of_gates, of_candidate),
+            padding=padding,
+            forward_mode=forward_mode,
+        )
 
     def prepare(self, inputs: Array) -> Array:
         """The input's share of the gates, [H, W, C] -> [H, W, 3 * hidden]."""

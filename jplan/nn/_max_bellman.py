@@ -66,8 +66,7 @@ class TransitionKernel(nnx.Module):
     ) -> None:
         check_sizes(q_channels=q_channels)
         check_kernel_size(kernel_size)
-        if not 0 < discount <= 1:
-            raise ValueError(f"discount is {discount}, expected a number in (0, 1].")
+        check_discount(discount)
         initial = nnx.initializers.lecun_normal()
         self.discount = discount
         self.sharpness = sharpness
@@ -82,6 +81,12 @@ class TransitionKernel(nnx.Module):
         logits = self.sharpness * weights[:, :, 1].reshape(size * size, num)
         chances = self.discount * jax.nn.softmax(logits, axis=0)
         return jnp.stack([weights[:, :, 0], chances.reshape(size, size, num)], axis=2)
+
+
+def check_discount(discount: float) -> None:
+    """ValueError unless it is in (0, 1]."""
+    if not 0 < discount <= 1:
+        raise ValueError(f"discount is {discount}, expected a number in (0, 1].")
 
 
 class MaxBellmanCell(AbstractCell):
@@ -167,7 +172,7 @@ class MaxBellmanCell(AbstractCell):
         if self.forward_mode:
             return best
         q, best = jax.lax.stop_gradient((q, best))
-        greedy = _first_maximiser(q, best)
+        greedy = first_maximiser(q, best)
         return _attach(self.padding, best, value, inputs.reward, greedy, kernel)
 
     def _kernel(self, kernel: Array | None) -> tuple[Array, bool]:
@@ -183,8 +188,8 @@ class MaxBellmanCell(AbstractCell):
         return loop_convolution(field, part, padding=self.padding, forward_mode=by_products)
 
 
-def _first_maximiser(q: Array, best: Array) -> Array:
-    """[H, W]: as a maximum of floats it takes half the time of argmax on CPU."""
+def first_maximiser(q: Array, best: Array) -> Array:
+    """[..., Q] -> [...]: as a maximum of floats it takes half the time of argmax on CPU."""
     num = q.shape[-1]
     rank = jnp.arange(num, 0, -1, dtype=jnp.promote_types(q.dtype, jnp.float32))
     greedy = num - jnp.where(q == best[..., None], rank, 1).max(-1)

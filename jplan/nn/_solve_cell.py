@@ -70,7 +70,7 @@ def solve_cell(
     Example:
       >>> import jax.numpy as jnp
       >>> import jplan as jp
-      >>> cell = jp.nn.ConvGRUCell(2, 4, kernel_size=3, rngs=nnx.Rngs(0))
+      >>> cell = jp.nn.ConvGRUCell.create(2, 4, kernel_size=3, rngs=nnx.Rngs(0))
       >>> inputs = jax.vmap(cell.prepare)(jnp.ones((8, 5, 5, 2)))
       >>> z0 = jnp.zeros((8, 5, 5, 4))
       >>> solve_cell(cell, inputs, z0, solver=jp.Picard(), adjoint=jp.Truncated(5)).status.shape

@@ -6,6 +6,8 @@ from jplan.planners._max_plus_vin import MaxPlusVIN
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._reactive_cnn import CNN
 from jplan.planners._reactive_fcn import FCN
+from jplan.planners._sym_gppn import SymGPPN
+from jplan.planners._sym_vin import SymVIN
 from jplan.planners._vin import VIN
 
 __all__ = [
@@ -17,4 +19,6 @@ __all__ = [
     "ConvGPPN",
     "MaxPlusVIN",
     "PlannerOutput",
+    "SymGPPN",
+    "SymVIN",
 ]

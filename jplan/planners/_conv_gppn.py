@@ -83,7 +83,7 @@ class ConvGPPN(AbstractMapPlanner):
         self.adjoint = nnx.static(Safeguarded(15) if adjoint is None else adjoint)
         self.solver = nnx.static(resolve_solver(solver, max_steps))
         self.max_steps = self.solver.max_steps
-        self.cell = ConvGRUCell(
+        self.cell = ConvGRUCell.create(
             channels,
             hidden,
             kernel_size=kernel_size,

@@ -23,7 +23,7 @@ def convolve(x, kernel):
 
 @pytest.mark.parametrize("forward_mode", [False, True])
 def test_a_step_equals_the_equations(forward_mode):
-    cell = ConvGRUCell(2, 3, kernel_size=3, forward_mode=forward_mode, rngs=nnx.Rngs(0))
+    cell = ConvGRUCell.create(2, 3, kernel_size=3, forward_mode=forward_mode, rngs=nnx.Rngs(0))
     cell.bias[...] = jnp.linspace(-1, 1, 9)
     rng = np.random.default_rng(0)
     x, z = rng.normal(size=(5, 6, 2)), rng.normal(size=(5, 6, 3))
@@ -40,7 +40,7 @@ def test_a_step_equals_the_equations(forward_mode):
 
 
 def test_the_state_starts_at_zero_and_stays_bounded():
-    cell = ConvGRUCell(2, 3, kernel_size=3, rngs=nnx.Rngs(0))
+    cell = ConvGRUCell.create(2, 3, kernel_size=3, rngs=nnx.Rngs(0))
     inputs = cell.prepare(100.0 * jax.random.normal(jax.random.key(0), (5, 6, 2)))
     z = cell.start(inputs)
     assert float(jnp.abs(z).max()) == 0

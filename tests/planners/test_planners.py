@@ -18,6 +18,8 @@ PLANNERS = {
     "GPPN, injected": row(planners.GPPN, kernel_size=3, max_steps=20, inject=True),
     "MaxPlusVIN": row(planners.MaxPlusVIN),
     "MaxPlusVIN, hard": row(planners.MaxPlusVIN, hard=True),
+    "SymGPPN": row(planners.SymGPPN, hidden=16, max_steps=20),
+    "SymVIN": row(planners.SymVIN, hidden=16, q_channels=16, max_steps=20),
     "VIN": row(planners.VIN, q_channels=5, max_steps=20),
     "VIN, observed kernel": row(planners.VIN, q_channels=5, max_steps=20, observed_kernel=True),
 }

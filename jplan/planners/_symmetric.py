@@ -1,0 +1,37 @@
+"""What the symmetric planners share: their groups, and the way from regular fields to logits."""
+
+from flax import nnx
+
+from jplan._typing import Array
+from jplan.nn import SteerableKernel, check_multiple, group_elements
+
+
+def check_square(group: str) -> None:
+    """ValueError unless the group is one of the square."""
+    if group not in ("C4", "D4"):
+        raise ValueError(
+            f"group is {group!r}, expected 'D4' (turns and reflections of the square) or 'C4' "
+            "(turns alone)."
+        )
+
+
+def make_readout(
+    group: str, channels: int, actions: int, *, equivariant: bool, rngs: nnx.Rngs
+) -> SteerableKernel | nnx.Linear:
+    """A linear layer whose outputs are permuted as moves of the grid are, or a plain one."""
+    if not equivariant:
+        return nnx.Linear(channels, actions, use_bias=False, param_dtype=float, rngs=rngs)
+    check_multiple(group, channels=channels)
+    if actions not in (4, 8):
+        raise ValueError(
+            f"actions is {actions}, expected 4 or 8, the moves that a symmetry of the square "
+            "permutes; for other actions set equivariant_readout=False."
+        )
+    fields = channels // len(group_elements(group))
+    outputs = f"moves{actions}", 1
+    return SteerableKernel(group, ("regular", fields), outputs, kernel_size=1, rngs=rngs)
+
+
+def read_out(readout: SteerableKernel | nnx.Linear, field: Array) -> Array:
+    """Logits of each cell, [H, W, C] -> [H, W, A]."""
+    return field @ readout()[0, 0] if isinstance(readout, SteerableKernel) else readout(field)
