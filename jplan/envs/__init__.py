@@ -4,6 +4,15 @@ Generators are pure functions of a key: unbatched, static in size, made for ``vm
 Maps are bool [H, W], True where one can stand; cells are ``(y, x)``.
 """
 
+from jplan.envs._arm import (
+    ArmWorld,
+    arm_configurations,
+    arm_image,
+    arm_links,
+    arm_task,
+    arm_task_at,
+    arm_world,
+)
 from jplan.envs._components import largest_component
 from jplan.envs._diffplan import load_diffplan_mazes
 from jplan.envs._elevation import free_from_elevation, load_jacksboro_elevation
@@ -15,8 +24,15 @@ from jplan.envs._movingai import Scenarios, load_movingai_map, load_movingai_sce
 from jplan.envs._vin_grids import vin_grid
 
 __all__ = [
+    "ArmWorld",
     "GridTask",
     "Scenarios",
+    "arm_configurations",
+    "arm_image",
+    "arm_links",
+    "arm_task",
+    "arm_task_at",
+    "arm_world",
     "as_map",
     "free_from_elevation",
     "largest_component",

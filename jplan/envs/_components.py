@@ -14,7 +14,7 @@ from jplan.envs._grid_tasks import check_free
 _State: TypeAlias = tuple[Array, Array, Array]
 
 
-def largest_component(free: Array, *, moves: int = 4) -> Array:
+def largest_component(free: Array, *, moves: int = 4, wrap: bool = False) -> Array:
     """Keep the largest set of free cells that can reach one another.
 
     Each cell starts with a label of its own; until nothing changes, the cell that gave a label
@@ -26,6 +26,7 @@ def largest_component(free: Array, *, moves: int = 4) -> Array:
       free: bool [H, W], True where one can stand.
       moves: static, 4, or 8 to count diagonal neighbours as connected. Where diagonal moves may
         not cut corners they connect nothing that 4 moves do not: use 4 there.
+      wrap: static, whether the map is a torus.
 
     Returns:
       bool [H, W], a subset of ``free``; among equally large components, that of the first cell
@@ -40,11 +41,11 @@ def largest_component(free: Array, *, moves: int = 4) -> Array:
       Array([[ True,  True, False, False]], dtype=bool)
     """
     check_free(free, "largest_component")
-    if moves not in _MERGE:
+    if moves not in (4, 8):
         raise ValueError(f"largest_component: got moves {moves!r}, expected 4 or 8")
     blocked = free.size
     label = jnp.where(free, jnp.arange(blocked).reshape(free.shape), blocked)
-    _, label, _ = lax.while_loop(_has_changed, _MERGE[moves], (free, label, jnp.bool_(True)))
+    _, label, _ = lax.while_loop(_has_changed, _MERGE[moves, wrap], (free, label, jnp.bool_(True)))
     sizes = jnp.bincount(label.ravel(), length=blocked)
     return free & (label == jnp.argmax(sizes))
 
@@ -53,12 +54,12 @@ def _has_changed(state: _State) -> Array:
     return state[2]
 
 
-def _merge(state: _State, *, offsets: Sequence[tuple[int, int]]) -> _State:
+def _merge(state: _State, *, offsets: Sequence[tuple[int, int]], wrap: bool) -> _State:
     """Point each label to the least one beside its cells, and follow the pointers."""
     free, label, _ = state
     height, width = free.shape
     blocked = free.size
-    padded = jnp.pad(label, 1, constant_values=blocked)
+    padded = jnp.pad(label, 1, mode="wrap") if wrap else jnp.pad(label, 1, constant_values=blocked)
     least = label
     for dy, dx in offsets:
         beside = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
@@ -79,6 +80,7 @@ _CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 
 # Made once, because an eager loop over a fresh closure is compiled anew at every call.
 _MERGE = {
-    4: functools.partial(_merge, offsets=_SIDES),
-    8: functools.partial(_merge, offsets=_SIDES + _CORNERS),
+    (moves, wrap): functools.partial(_merge, offsets=offsets, wrap=wrap)
+    for moves, offsets in ((4, _SIDES), (8, _SIDES + _CORNERS))
+    for wrap in (False, True)
 }

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from jplan.envs import largest_component, maze
+from jplan.testing import dijkstra_distances
 
 
 def reference(free, moves):
@@ -31,6 +32,20 @@ def test_agrees_with_scipy_near_the_percolation_threshold(key, moves):
     np.testing.assert_array_equal(
         largest_component(free, moves=moves), reference(np.asarray(free), moves)
     )
+
+
+@pytest.mark.parametrize("moves", [4, 8])
+def test_a_torus_joins_its_edges(moves):
+    for seed in range(20):
+        free = np.random.default_rng(seed).random((9, 11)) < (0.5 if moves == 4 else 0.3)
+        found = np.asarray(largest_component(jnp.asarray(free), moves=moves, wrap=True))
+        options = {"moves": moves, "corner_cutting": True, "wrap": True}
+        sizes = {}
+        for cell in map(tuple, np.argwhere(free)):
+            sizes[cell] = np.isfinite(dijkstra_distances(free, cell, **options))
+        largest = max(mask.sum() for mask in sizes.values())
+        first = next(cell for cell, mask in sizes.items() if mask.sum() == largest)
+        np.testing.assert_array_equal(found, sizes[first])
 
 
 def test_the_longest_corridors_are_one_component(key):
