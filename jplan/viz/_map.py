@@ -43,7 +43,8 @@ def plot_map(
       actions: integers [H, W] in the order N, W, S, E, NW, SW, SE, NE; -1 draws none, and walls
         and goals have none.
       path: integers [T, 2], cells (y, x); rows of -1 are skipped, so it may be
-        the ``positions`` of a `jplan.mdp.Path`.
+        the ``positions`` of a `jplan.mdp.Path`. Between cells that are no neighbours the line
+        breaks, as where a path leaves a torus over one edge and comes in at the other.
       title: above the map.
       ax: where to draw; None makes a figure.
 
@@ -240,9 +241,12 @@ def _draw_path(ax: "Axes", steps: np.ndarray, points_per_cell: float) -> None:
     from matplotlib.patheffects import Normal, Stroke
 
     linewidth = min(max(0.3 * points_per_cell, 2.5), 9)
+    # On a torus a step may lead over the edge: the line ends there and goes on at the other side.
+    is_jump = np.abs(np.diff(steps, axis=0)).max(axis=1, initial=0) > 1
+    line = np.insert(steps.astype(float), np.flatnonzero(is_jump) + 1, np.nan, axis=0)
     ax.plot(
-        steps[:, 1],
-        steps[:, 0],
+        line[:, 1],
+        line[:, 0],
         color=_PATH,
         linewidth=linewidth,
         solid_joinstyle="round",
