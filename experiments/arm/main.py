@@ -28,7 +28,7 @@ def parse_arguments():
     options = parser.parse_args()
     if options.smoke:
         options.iterations, options.bins, options.seeds, options.arms = [4], [6], 1, 8
-        options.planner = ["SymVIN", "MaxPlusVIN"]
+        options.planner = ["SymVIN"]
     return options
 
 
