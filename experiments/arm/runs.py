@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ ADJOINTS = {
 class Setting:
     """How a planner is built and trained: maps a step, learning rate, steps of each stage."""
 
-    make: type[planners.AbstractMapPlanner]
+    make: Callable
     options: dict
     maps: int
     learning_rate: float
