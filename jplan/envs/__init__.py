@@ -21,6 +21,7 @@ from jplan.envs._images import load_image_map
 from jplan.envs._load_map import load_map
 from jplan.envs._mazes import maze
 from jplan.envs._movingai import Scenarios, load_movingai_map, load_movingai_scenarios
+from jplan.envs._panorama import panorama
 from jplan.envs._vin_grids import vin_grid
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "load_movingai_map",
     "load_movingai_scenarios",
     "maze",
+    "panorama",
     "random_free_cell",
     "vin_grid",
 ]
