@@ -23,7 +23,7 @@ def panorama(free: Array, *, size: int = 32, field_of_view: float = 60.0) -> Arr
     All cells look in the same ``4 * size`` directions, and along each of them a ray crosses the
     same cells, seen from its own. So a column of a picture depends on the direction and on which
     of these cells is the first wall: columns are drawn once, outside of the program, and a view is
-    looked up.
+    looked up. Jit it: an eager call holds ``4 * size * (H + W)`` indices a cell.
 
     Args:
       free: bool [H, W], True where one can stand.

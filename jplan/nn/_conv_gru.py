@@ -52,21 +52,24 @@ class ConvGRUCell(AbstractCell):
         padding: Padding = "zero",
         forward_mode: bool = False,
     ) -> None:
-        size, _, hidden, outputs = candidate_kernel.shape
+        if input_kernel.ndim != 4 or candidate_kernel.ndim != 4:
+            raise ValueError(
+                f"the kernels have shapes {input_kernel.shape} and {candidate_kernel.shape}, "
+                "expected [K, K, C, 3 * hidden] and [K, K, hidden, hidden]; ConvGRUCell.create "
+                "draws them."
+            )
+        size, _, hidden, _ = candidate_kernel.shape
         channels = input_kernel.shape[2]
         check_kernel_size(size)
         check_padding(padding)
-        given = [input_kernel.shape, bias.shape, gate_kernel.shape, outputs]
-        wanted = [
-            (size, size, channels, 3 * hidden),
-            (3 * hidden,),
-            (size, size, hidden, 2 * hidden),
-        ]
-        if given != [*wanted, hidden]:
+        given = [input_kernel.shape, bias.shape, gate_kernel.shape, candidate_kernel.shape]
+        shapes = [(channels, 3 * hidden), (hidden, 2 * hidden), (hidden, hidden)]
+        of_input, of_gates, of_candidate = ((size, size, *shape) for shape in shapes)
+        wanted = [of_input, (3 * hidden,), of_gates, of_candidate]
+        if given != wanted:
             raise ValueError(
-                f"the kernels have shapes {given[0]}, {given[2]} and {candidate_kernel.shape} and "
-                f"the bias {given[1]}, expected {wanted[0]}, {wanted[2]} and "
-                f"{(size, size, hidden, hidden)} and {wanted[1]}."
+                f"input_kernel, bias, gate_kernel and candidate_kernel have shapes {given}, "
+                f"expected {wanted}."
             )
         self.hidden = hidden
         self.padding: Padding = padding
@@ -97,8 +100,15 @@ class ConvGRUCell(AbstractCell):
           forward_mode: see `ConvGRUCell`.
           rngs: for the kernels.
 
+        Returns:
+          The cell.
+
         Raises:
           ValueError: if a size is below 1, the kernel is even or the padding unknown.
+
+        Example:
+          >>> ConvGRUCell.create(2, 4, kernel_size=3, rngs=nnx.Rngs(0)).candidate_kernel.shape
+          (3, 3, 4, 4)
         """
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)

@@ -1,6 +1,7 @@
 """The convolution that may stand inside a loop."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +28,7 @@ def loop_convolution(
     Args:
       x: [H, W, C].
       kernel: [K, K, C, O] with odd K.
-      padding: static; "zero" for a map that ends at its edges, "wrap" for a torus, whose H and W
-        must be at least ``(K - 1) / 2``.
+      padding: static; "zero" for a map that ends at its edges, "wrap" for a torus.
       forward_mode: static; use the form in matrix products instead, which is slower in reverse
         mode and has jvp and Hessians.
 
@@ -64,19 +64,7 @@ def loop_convolution(
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     if forward_mode:
         return _by_products(padding, x, kernel)
-    # The choice stands outside the custom gradient: under vmap that would give one kernel gradient
-    # a map, for which GPUs have only a slow grouped convolution. The checkpoint says that nothing
-    # but the arguments is kept; through the choice alone a loop would keep them a second time.
-    choose = jax.checkpoint(functools.partial(_choose, padding), prevent_cse=False)
-    return choose(x, kernel)
-
-
-def _choose(padding: Padding, x: Array, kernel: Array) -> Array:
-    return jax.lax.platform_dependent(
-        *(x, kernel),
-        cpu=functools.partial(_convolve, padding),
-        default=functools.partial(_plain, padding),
-    )
+    return _BY_PLATFORM[padding](x, kernel)
 
 
 def _plain(padding: Padding, x: Array, kernel: Array) -> Array:
@@ -148,3 +136,22 @@ def _convolve_backward(
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def _by_platform(padding: Padding) -> Callable[[Array, Array], Array]:
+    """The custom gradient on a CPU, the plain convolution elsewhere.
+
+    The choice stands outside the custom gradient: under vmap that would give one kernel gradient a
+    map, for which GPUs have only a slow grouped convolution. The checkpoint says that nothing but
+    the arguments is kept; through the choice alone a loop would keep them a second time.
+    """
+    forms = {
+        "cpu": functools.partial(_convolve, padding),
+        "default": functools.partial(_plain, padding),
+    }
+    choose = lambda x, kernel: jax.lax.platform_dependent(x, kernel, **forms)
+    return jax.checkpoint(choose, prevent_cse=False)
+
+
+# Made once, or each eager call would be compiled anew.
+_BY_PLATFORM = {"zero": _by_platform("zero"), "wrap": _by_platform("wrap")}

@@ -48,7 +48,7 @@ def group_elements(group: str) -> np.ndarray:
         for axes in itertools.permutations(range(dims))
         for signs in itertools.product((1, -1), repeat=dims)
     ]
-    return np.stack([m for m in matrices if has_reflections or np.linalg.det(m) > 0])
+    return _frozen(np.stack([m for m in matrices if has_reflections or np.linalg.det(m) > 0]))
 
 
 @functools.cache
@@ -73,16 +73,23 @@ def group_action(group: str, kind: str) -> np.ndarray:
     elements = group_elements(group)
     dims = elements.shape[-1]
     if kind == "trivial":
-        return np.zeros((len(elements), 1), int)
+        return _frozen(np.zeros((len(elements), 1), int))
     if kind == "regular":
         products = np.einsum("gij,hjk->ghik", elements, elements)
-        return _find(products.reshape(*products.shape[:2], -1), elements.reshape(len(elements), -1))
+        flat = products.reshape(*products.shape[:2], -1)
+        return _frozen(_find(flat, elements.reshape(len(elements), -1)))
     if kind not in _MOVES or len(_MOVES[kind][0]) != dims:
         raise ValueError(
             f"kind is {kind!r}, expected 'trivial', 'regular' or the moves of a grid in {dims} "
             f"dimensions: {[name for name, moves in _MOVES.items() if len(moves[0]) == dims]}."
         )
-    return _permute(elements, np.array(_MOVES[kind]))
+    return _frozen(_permute(elements, np.array(_MOVES[kind])))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    """What is cached for all must not be written to by one."""
+    array.setflags(write=False)
+    return array
 
 
 def _permute(elements: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -102,12 +102,12 @@ class RegularBellmanCell(AbstractCell):
     def __init__(
         self, kernel: Array, *, padding: Padding = "zero", forward_mode: bool = False
     ) -> None:
-        if kernel.ndim != 5 or kernel.shape[2] != 2 or kernel.shape[4] % kernel.shape[3]:
+        shape = kernel.shape
+        if len(shape) != 5 or shape[0] != shape[1] or shape[2] != 2 or shape[4] % shape[3]:
             raise ValueError(
-                f"kernel has shape {list(kernel.shape)}, expected [K, K, 2, G, Q] with Q a "
-                "multiple of G."
+                f"kernel has shape {list(shape)}, expected [K, K, 2, G, Q] with Q a multiple of G."
             )
-        check_kernel_size(kernel.shape[0])
+        check_kernel_size(shape[0])
         check_padding(padding)
         self.kernel = nnx.Param(kernel)
         self.padding: Padding = padding
@@ -115,7 +115,8 @@ class RegularBellmanCell(AbstractCell):
 
     def prepare(self, reward: Array) -> Array:
         """The reward's share of the action values, [H, W, G] -> [H, W, G, Q / G]."""
-        return self._expand(reward, 0)
+        # The sum makes NaN anywhere in the kernel visible in the start; a wide maximum drops it.
+        return self._expand(reward, 0) + 0 * jax.lax.stop_gradient(self.kernel[...].sum())
 
     def start(self, inputs: Array) -> Array:
         """Initial value, [H, W, G]; zero, and NaN where the inputs are."""

@@ -39,7 +39,7 @@ class ConvGPPN(AbstractMapPlanner):
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is out of range, the kernel is even, or solver and
+      ValueError: if a size is out of range, the kernel is even, the padding unknown, or solver and
         ``max_steps`` disagree.
 
     Example:

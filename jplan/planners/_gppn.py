@@ -40,8 +40,8 @@ class GPPN(AbstractMapPlanner):
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is out of range, the kernel is even, solver and ``max_steps`` disagree,
-        or the adjoint is not ``Unroll`` and ``inject`` is false.
+      ValueError: if a size is out of range, the kernel is even, the padding unknown, solver and
+        ``max_steps`` disagree, or the adjoint is not ``Unroll`` and ``inject`` is false.
 
     Example:
       >>> import jax.numpy as jnp

@@ -42,7 +42,7 @@ class MaxPlusVIN(AbstractMapPlanner):
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is out of range or the kernel is even.
+      ValueError: if a size is out of range, the kernel is even or the padding unknown.
 
     Attributes:
       mapper: `jplan.nn.MoveCostMapper`, or any module from [H, W, C] to `jplan.nn.MoveCosts`.

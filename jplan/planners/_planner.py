@@ -118,7 +118,8 @@ def check_maps(maps: Array, channels: int, *, kernel_size: int = 1) -> None:
     if min(maps.shape[-3:-1]) < kernel_size:
         raise ValueError(
             f"maps have shape {shape}, expected a height and a width of at least {kernel_size}, "
-            "the planner's kernel_size; pad the maps with blocked cells or take a smaller kernel."
+            "the planner's kernel_size; take a smaller kernel or, unless they are tori, pad the "
+            "maps with blocked cells."
         )
     if not jnp.issubdtype(maps.dtype, jnp.floating):
         raise ValueError(

@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import nnx
 
-from jplan._checks import check_sizes
+from jplan._checks import check_padding, check_sizes
 from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Safeguarded, Solver
 from jplan.nn import SteerableGRU
@@ -42,8 +42,8 @@ class SymGPPN(AbstractMapPlanner):
 
     Raises:
       ValueError: if the group is another, a size is out of range, ``hidden`` is no
-        multiple of G, the kernel is even, solver and ``max_steps`` disagree, or the equivariant
-        read-out meets another number of actions.
+        multiple of G, the kernel is even, the padding unknown, solver and ``max_steps`` disagree,
+        or the equivariant read-out meets another number of actions.
 
     Example:
       >>> import jax.numpy as jnp
@@ -74,6 +74,7 @@ class SymGPPN(AbstractMapPlanner):
     ) -> None:
         check_sizes(actions=actions, channels=channels, hidden=hidden, max_steps=max_steps)
         check_square(group)
+        check_padding(padding)
         self.actions = actions
         self.channels = channels
         self.group = group

@@ -46,8 +46,8 @@ class SymVIN(AbstractMapPlanner):
 
     Raises:
       ValueError: if the group is another, a size or the discount is out of range, channels are no
-        multiple of G, the kernel is even, solver and ``max_steps`` disagree, or the equivariant
-        read-out meets another number of actions.
+        multiple of G, the kernel is even, the padding unknown, solver and ``max_steps`` disagree,
+        or the equivariant read-out meets another number of actions.
 
     Attributes:
       mapper: `jplan.nn.RegularRewardMapper`, or any module from [H, W, C] to rewards [H, W, G].

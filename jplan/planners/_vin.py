@@ -53,8 +53,8 @@ class VIN(AbstractMapPlanner):
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size or the discount is out of range, the kernel is even, or solver and
-        ``max_steps`` disagree.
+      ValueError: if a size or the discount is out of range, the kernel is even, the padding
+        unknown, or solver and ``max_steps`` disagree.
 
     Attributes:
       mapper: `jplan.nn.RewardMapper`, or any module from [H, W, C] to rewards [H, W].

@@ -49,6 +49,19 @@ def test_collisions_are_those_of_points_along_the_links(obstacles):
     assert wrong <= 0.01 * blocked
 
 
+def test_a_link_on_the_line_of_an_edge_is_free_until_it_gets_there():
+    square = jnp.array([[5.0, 8.0], [5.0, 9.0], [6.0, 9.0], [6.0, 8.0]])
+    corners = jnp.concatenate([square, jnp.repeat(square[-1:], 3, axis=0)])[None]
+    world = dataclasses.replace(
+        arm_world(jax.random.key(0)), corners=corners, present=jnp.ones(1, bool)
+    )
+    free = np.asarray(arm_configurations(world, 4))  # links along the axes
+    # Stretched to the east the hand is in the square; all else stops short of it.
+    expected = np.ones((4, 4), bool)
+    expected[0, 0] = False
+    np.testing.assert_array_equal(free, expected)
+
+
 def test_the_law_of_the_polygons():
     worlds = jax.vmap(arm_world)(jax.random.split(jax.random.key(0), 2000))
     number = np.bincount(worlds.present.sum(1), minlength=6) / 2000
@@ -114,8 +127,8 @@ def test_the_image_shows_the_obstacles(obstacles):
     assert seen > 100
 
 
-def boxed_in():
-    """A disc that leaves a few configurations, and one of them alone."""
+def all_blocked():
+    """A disc on the base."""
     world = arm_world(jax.random.key(0), obstacles="discs")
     return dataclasses.replace(
         world,
@@ -131,7 +144,7 @@ def boxed_in():
         (lambda: arm_world(jax.random.split(jax.random.key(0))), "single key"),
         (lambda: arm_configurations(arm_world(jax.random.key(0)), 2), "from 3 on"),
         (lambda: arm_image(arm_world(jax.random.key(0)), size=0), "size 0"),
-        (lambda: arm_task_at(boxed_in(), 18, (0, 0)), r"\(0, 0\) is in collision"),
+        (lambda: arm_task_at(all_blocked(), 18, (0, 0)), r"\(0, 0\) is in collision"),
         (lambda: arm_task_at(arm_world(jax.random.key(0)), 18, (18, 0)), "from 0 to 17"),
     ],
 )

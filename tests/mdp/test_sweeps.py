@@ -15,7 +15,7 @@ VARIANTS = [
     {"moves": 8, "corner_cutting": True},
     {"moves": 8, "costs": "unit"},
     {"moves": 4, "wrap": True},
-    {"moves": 8, "wrap": True},
+    {"moves": 8, "wrap": True, "corner_cutting": True},
 ]
 IDS = ["four", "eight", "cutting", "unit", "torus4", "torus8"]
 SERPENTINE = """

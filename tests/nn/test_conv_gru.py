@@ -39,6 +39,20 @@ def test_a_step_equals_the_equations(forward_mode):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(3, 3, 2, 9), (9,), (3, 3, 3, 6), (3, 5, 3, 3)], "candidate_kernel have shapes"),
+        ([(3, 3, 2, 9), (6,), (3, 3, 3, 6), (3, 3, 3, 3)], "bias"),
+        ([(3, 3, 2), (9,), (3, 3, 3, 6), (3, 3, 3, 3)], "ConvGRUCell.create"),
+        ([(2, 2, 2, 9), (9,), (2, 2, 3, 6), (2, 2, 3, 3)], "odd"),
+    ],
+)
+def test_mistakes_get_advice(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        ConvGRUCell(*map(jnp.zeros, shapes))
+
+
 def test_the_state_starts_at_zero_and_stays_bounded():
     cell = ConvGRUCell.create(2, 3, kernel_size=3, rngs=nnx.Rngs(0))
     inputs = cell.prepare(100.0 * jax.random.normal(jax.random.key(0), (5, 6, 2)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate
 
+import jplan.nn._convolution as convolution
 from jplan.nn import loop_convolution
 
 WIDTHS = [(2, 3), (4, 1), (17, 3), (3, 17), (17, 18)]  # each form that a CPU takes
@@ -65,6 +66,19 @@ def test_vmap_equals_loop(x64):
     got = jax.grad(lambda k: jnp.sum(jax.vmap(loss, (None, 0))(k, batch)))(kernel)
     expected = sum(jax.grad(loss)(kernel, one) for one in batch)
     np.testing.assert_allclose(got, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("padding", ["zero", "wrap"])
+def test_a_second_eager_call_traces_nothing(padding, monkeypatch):
+    traces, form = [], convolution._by_columns
+    monkeypatch.setattr(convolution, "_by_columns", lambda *a: traces.append(None) or form(*a))
+    x, kernel = problem(3, 18, 19)
+    run = jax.grad(lambda k: jnp.sum(loop_convolution(x, k, padding=padding)))
+    run(kernel)
+    count = len(traces)
+    assert count > 0
+    run(2 * kernel)
+    assert len(traces) == count
 
 
 def test_a_gpu_takes_one_kernel_gradient_for_all_maps():

@@ -97,7 +97,7 @@ def test_an_even_kernel_is_refused(kernel_size):
         PathLSTMCell(2, 3, kernel_size=kernel_size, rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("cell", [PathLSTMCell, ConvGRUCell])
+@pytest.mark.parametrize("cell", [PathLSTMCell, ConvGRUCell.create])
 def test_a_size_of_zero_is_named(cell):
     with pytest.raises(ValueError, match="hidden is 0, expected a whole number"):
         cell(2, 0, kernel_size=3, rngs=nnx.Rngs(0))

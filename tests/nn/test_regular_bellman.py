@@ -64,11 +64,15 @@ def test_a_step_is_a_monotone_contraction(x64):
 
 
 def test_nan_anywhere_is_not_lost():
-    kernel, reward, value = (x.astype(jnp.float32) for x in problem())
+    kernel = RegularTransitionKernel("D4", 160, kernel_size=3, rngs=nnx.Rngs(0))()
+    reward, value = jax.random.normal(jax.random.key(0), (2, 6, 7, 8))
     cell = RegularBellmanCell(kernel)
     inputs = cell.prepare(reward.at[2, 3, 1].set(jnp.nan))
     assert jnp.isnan(cell.start(inputs)).any()
     assert jnp.isnan(cell(value.at[2, 3, 1].set(jnp.nan), cell.prepare(reward))[2, 3]).any()
+    for part in (0, 1):
+        cell = RegularBellmanCell(kernel.at[1, 1, part, 2, 7].set(jnp.nan))
+        assert jnp.isnan(cell.start(cell.prepare(reward))).all()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +80,7 @@ def test_nan_anywhere_is_not_lost():
     [
         (lambda: RegularBellmanCell(jnp.ones((3, 3, 2, 8, 20))), "Q a multiple of G"),
         (lambda: RegularBellmanCell(jnp.ones((2, 2, 2, 4, 8))), "odd"),
+        (lambda: RegularBellmanCell(jnp.ones((3, 5, 2, 4, 8))), r"expected \[K, K, 2, G, Q\]"),
         (
             lambda: RegularTransitionKernel("D4", 20, kernel_size=3, rngs=nnx.Rngs(0)),
             "q_channels is 20, expected a multiple of 8, the order of D4, such as 24",

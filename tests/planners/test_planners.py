@@ -68,6 +68,11 @@ def test_on_a_torus_a_shifted_map_has_a_shifted_plan(make, x64):
     assert jnp.abs(ends - logits).max() > 1e-6
 
 
+def test_an_unknown_padding_gets_advice(make):
+    with pytest.raises(ValueError, match="padding is 'same', expected 'zero'"):
+        make(padding="same")
+
+
 def test_one_trace_and_equal_under_jit(make):
     planner, maps = make(), some_maps()
     graphdef, state = nnx.split(planner)

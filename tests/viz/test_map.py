@@ -139,6 +139,14 @@ def test_path_start_and_goal():
     assert legend(ax) == ["path", "start", "goal"]
 
 
+def test_a_path_over_the_edge_of_a_torus_is_two_lines():
+    path = np.array([[1, 1], [1, 0], [1, 3], [1, 2]])
+    ax = plot_map(np.ones((3, 4), bool), path=path)
+    nan = np.nan
+    expected = [[1, 1], [0, 1], [nan, nan], [3, 1], [2, 1]]
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), expected)
+
+
 def test_goal_as_a_map_equals_goal_as_cells():
     mask = np.zeros(FREE.shape, bool)
     mask[2, 3] = True
