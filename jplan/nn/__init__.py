@@ -2,12 +2,7 @@
 
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
-from jplan.nn._grid_groups import (
-    SteerableKernel,
-    check_multiple,
-    group_action,
-    group_elements,
-)
+from jplan.nn._grid_groups import SteerableKernel, group_action, group_elements
 from jplan.nn._mappers import KernelMapper, RewardMapper
 from jplan.nn._max_bellman import BellmanInputs, MaxBellmanCell, TransitionKernel
 from jplan.nn._max_plus import (
@@ -47,7 +42,6 @@ __all__ = [
     "SteerableGRU",
     "SteerableKernel",
     "TransitionKernel",
-    "check_multiple",
     "group_action",
     "group_elements",
     "loop_convolution",

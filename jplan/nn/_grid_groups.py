@@ -186,18 +186,7 @@ class SteerableKernel(nnx.Module):
 
 
 def check_multiple(group: str, **channels: int) -> None:
-    """Refuse numbers of channels that do not make whole regular fields.
-
-    Args:
-      group: see `group_elements`.
-      channels: numbers of channels by the names of the arguments.
-
-    Raises:
-      ValueError: if one is no multiple of the group's order; the message names the next one.
-
-    Example:
-      >>> check_multiple("D4", hidden=16)
-    """
+    """ValueError unless each number of channels makes whole regular fields."""
     order = len(group_elements(group))
     for name, count in channels.items():
         if count % order:

@@ -3,7 +3,7 @@
 from flax import nnx
 
 from jplan._typing import Array
-from jplan.nn import SteerableKernel, check_multiple, group_elements
+from jplan.nn import SteerableKernel, group_elements
 
 
 def check_square(group: str) -> None:
@@ -21,7 +21,6 @@ def make_readout(
     """A linear layer whose outputs are permuted as moves of the grid are, or a plain one."""
     if not equivariant:
         return nnx.Linear(channels, actions, use_bias=False, param_dtype=float, rngs=rngs)
-    check_multiple(group, channels=channels)
     if actions not in (4, 8):
         raise ValueError(
             f"actions is {actions}, expected 4 or 8, the moves that a symmetry of the square "
