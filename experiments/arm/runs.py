@@ -35,7 +35,7 @@ class Setting:
 
 SETTINGS = {
     "VIN": Setting(planners.VIN, {"q_channels": 80}, 16, 1e-2, {"train": 1000}),
-    "SymVIN": Setting(planners.SymVIN, {"q_channels": 80, "hidden": 80}, 16, 1e-2, {"train": 600}),
+    "SymVIN": Setting(planners.SymVIN, {"q_channels": 80, "hidden": 80}, 16, 1e-2, {"train": 1200}),
     "ConvGPPN": Setting(planners.ConvGPPN, {"hidden": 32}, 8, 3e-3, {"train": 2000}),
     "SymGPPN": Setting(planners.SymGPPN, {"hidden": 40}, 8, 3e-3, {"train": 1000}),
     "MaxPlusVIN": Setting(planners.MaxPlusVIN, {}, 32, 1e-2, {"soft": 500, "hard": 200}),

@@ -1,5 +1,6 @@
 """Flax NNX modules: planner cells, mappers and read-outs, parts that can be swapped."""
 
+from jplan.nn._attention import AttentionCell, position_encoding
 from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._grid_groups import SteerableKernel, group_action, group_elements
@@ -25,6 +26,7 @@ from jplan.nn._steerable_gru import SteerableGRU
 __all__ = [
     "FLOOR",
     "AbstractCell",
+    "AttentionCell",
     "BellmanInputs",
     "ConvGRUCell",
     "KernelMapper",
@@ -45,5 +47,6 @@ __all__ = [
     "group_action",
     "group_elements",
     "loop_convolution",
+    "position_encoding",
     "solve_cell",
 ]

@@ -6,6 +6,7 @@ from jplan.planners._max_plus_vin import MaxPlusVIN
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._reactive_cnn import CNN
 from jplan.planners._reactive_fcn import FCN
+from jplan.planners._spt import SPT
 from jplan.planners._sym_gppn import SymGPPN
 from jplan.planners._sym_vin import SymVIN
 from jplan.planners._vin import VIN
@@ -14,6 +15,7 @@ __all__ = [
     "CNN",
     "FCN",
     "GPPN",
+    "SPT",
     "VIN",
     "AbstractMapPlanner",
     "ConvGPPN",

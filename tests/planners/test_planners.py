@@ -18,6 +18,7 @@ PLANNERS = {
     "GPPN, injected": row(planners.GPPN, kernel_size=3, max_steps=20, inject=True),
     "MaxPlusVIN": row(planners.MaxPlusVIN),
     "MaxPlusVIN, hard": row(planners.MaxPlusVIN, hard=True),
+    "SPT": row(planners.SPT, hidden=8, heads=2, max_steps=20),
     "SymGPPN": row(planners.SymGPPN, hidden=16, max_steps=20),
     "SymVIN": row(planners.SymVIN, hidden=16, q_channels=16, max_steps=20),
     "VIN": row(planners.VIN, q_channels=5, max_steps=20),
@@ -51,7 +52,9 @@ def test_leading_axes_are_batch_axes(make):
     assert planner(maps[:0]).shape == (0, 7, 7, 4)
 
 
-def test_on_a_torus_a_shifted_map_has_a_shifted_plan(make, x64):
+@pytest.mark.parametrize("name", [name for name in PLANNERS if name != "SPT"])  # has positions
+def test_on_a_torus_a_shifted_map_has_a_shifted_plan(name, x64):
+    make = functools.partial(PLANNERS[name], rngs=nnx.Rngs(0))
     maps, shift = some_maps(2).astype(float), functools.partial(jnp.roll, shift=(2, 3), axis=(1, 2))
     graphdef, state = nnx.split(make(padding="wrap"))
 
