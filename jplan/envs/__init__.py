@@ -22,11 +22,14 @@ from jplan.envs._load_map import load_map
 from jplan.envs._mazes import maze
 from jplan.envs._movingai import Scenarios, load_movingai_map, load_movingai_scenarios
 from jplan.envs._panorama import panorama
+from jplan.envs._roadmap import Roadmap, roadmap, roadmap_mdp
 from jplan.envs._vin_grids import vin_grid
+from jplan.envs._voxel_mazes import voxel_maze
 
 __all__ = [
     "ArmWorld",
     "GridTask",
+    "Roadmap",
     "Scenarios",
     "arm_configurations",
     "arm_image",
@@ -46,5 +49,8 @@ __all__ = [
     "maze",
     "panorama",
     "random_free_cell",
+    "roadmap",
+    "roadmap_mdp",
     "vin_grid",
+    "voxel_maze",
 ]

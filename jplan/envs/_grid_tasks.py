@@ -16,9 +16,9 @@ class GridTask:
     Whether the agent has four or eight moves is a matter of the dynamics, not of the task.
 
     Attributes:
-      free: bool [H, W], True where one can stand.
-      goal: int32 [2], the goal cell ``(y, x)``; always a free cell in generated tasks, which may
-        however be walled off.
+      free: bool [H, W], or [D, H, W] in three dimensions; True where one can stand.
+      goal: int32 [2] or [3], the goal cell ``(y, x)`` or ``(z, y, x)``; always a free cell in
+        generated tasks, which may however be walled off.
 
     Example:
       >>> free = jnp.ones((3, 3), bool).at[1, 1].set(False)
@@ -39,7 +39,8 @@ def as_map(task: GridTask) -> Array:
       task: one task, or a batch of them with the same leading axes on both fields.
 
     Returns:
-      float32 [..., H, W, 2]; channel 0 is 1 where free, channel 1 is the goal one-hot.
+      float32 [..., H, W, 2] or [..., D, H, W, 2]; channel 0 is 1 where free, channel 1 is the goal
+      one-hot.
 
     Raises:
       ValueError: if the shapes of ``free`` and ``goal`` do not belong together.
@@ -51,10 +52,12 @@ def as_map(task: GridTask) -> Array:
              [0., 0., 1.]], dtype=float32)
     """
     free, goal = task.free, task.goal
-    if free.ndim < 2 or goal.shape != (*free.shape[:-2], 2):
+    dims = goal.shape[-1] if goal.ndim else 0
+    if dims not in (2, 3) or free.ndim < dims or goal.shape[:-1] != free.shape[:-dims]:
         raise ValueError(
             f"got free {free.shape} and goal {goal.shape}, expected free [..., H, W] and goal "
-            "[..., 2] with equal leading axes; build a batch of tasks with jax.vmap"
+            "[..., 2], or [..., D, H, W] and [..., 3], with equal leading axes; build a batch of "
+            "tasks with jax.vmap"
         )
     return jnp.stack([free, cell_mask(goal, free.shape)], axis=-1).astype(jnp.float32)
 
@@ -66,14 +69,14 @@ def random_free_cell(key: Array, free: Array) -> Array:
 
     Args:
       key: one random key, consumed.
-      free: bool [H, W], True where one can stand. To draw only cells that can reach one another,
-        pass ``largest_component(free)``.
+      free: bool [H, W] or [D, H, W], True where one can stand. To draw only cells that can reach
+        one another, pass ``largest_component(free)``.
 
     Returns:
-      int32 [2], the cell ``(y, x)``; ``(-1, -1)`` if no cell is free.
+      int32 [2] or [3], the cell; -1 throughout if no cell is free.
 
     Raises:
-      ValueError: if ``key`` is a batch of keys or ``free`` is not a boolean matrix.
+      ValueError: if ``key`` is a batch of keys or ``free`` is not a boolean map.
 
     Example:
       >>> free = jnp.zeros((3, 4), bool).at[1, 2].set(True)
@@ -81,21 +84,24 @@ def random_free_cell(key: Array, free: Array) -> Array:
       Array([1, 2], dtype=int32)
     """
     check_single_key(key, "random_free_cell")
-    check_free(free, "random_free_cell")
+    check_free(free, "random_free_cell", dims=(2, 3))
     # Integer ranks rather than probabilities: a float32 cumulative sum is not exact on big maps.
     rank = jnp.cumsum(free.ravel(), dtype=jnp.int32)
     num_free = rank[-1]
     drawn = jax.random.randint(key, (), 0, jnp.maximum(num_free, 1), jnp.int32)
     index = jnp.searchsorted(rank, drawn, side="right").astype(jnp.int32)
-    cell = jnp.stack([index // free.shape[1], index % free.shape[1]])
+    cell = jnp.stack(jnp.unravel_index(index, free.shape)).astype(jnp.int32)
     return jnp.where(num_free > 0, cell, -1)
 
 
 def cell_mask(cell: Array, shape: tuple[int, ...]) -> Array:
-    """True at ``cell`` [..., 2] and nowhere else, of shape [..., H, W]."""
-    y = lax.broadcasted_iota(jnp.int32, shape, len(shape) - 2)
-    x = lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
-    return (y == cell[..., 0, None, None]) & (x == cell[..., 1, None, None])
+    """True at ``cell`` [..., D] and nowhere else; the last D axes of the shape are the map's."""
+    dims = cell.shape[-1]
+    mask = jnp.ones(shape, bool)
+    for axis in range(dims):
+        index = lax.broadcasted_iota(jnp.int32, shape, len(shape) - dims + axis)
+        mask = mask & (index == cell[..., axis].reshape(*cell.shape[:-1], *[1] * dims))
+    return mask
 
 
 def check_single_key(key: Array, name: str) -> None:
@@ -108,9 +114,9 @@ def check_single_key(key: Array, name: str) -> None:
         )
 
 
-def check_free(free: Array, name: str) -> None:
-    """Refuse anything but a non-empty boolean matrix."""
-    if free.ndim != 2 or free.dtype != jnp.bool_ or free.size == 0:
+def check_free(free: Array, name: str, *, dims: tuple[int, ...] = (2,)) -> None:
+    """Refuse anything but a non-empty boolean map of one of these dimensions."""
+    if free.ndim not in dims or free.dtype != jnp.bool_ or free.size == 0:
         raise ValueError(
             f"{name}: got free of shape {free.shape} and dtype {free.dtype}, expected a non-empty "
             f"bool [H, W]; compare (free > 0.5) or use jax.vmap({name}) over a batch"

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import jax
@@ -12,18 +12,13 @@ from jax import lax
 
 from jplan._typing import Array, Scalar
 from jplan.envs._grid_tasks import GridTask, cell_mask, check_single_key
+from jplan.mdp import MOVES
 
-_NORTH, _WEST, _SOUTH, _EAST, _STAY = range(5)
+_NORTH, _WEST, _SOUTH, _EAST = range(4)
 _UNVISITED = -1
 
 # order of directions of each room, move by which each was entered (both flat), current room
 _State: TypeAlias = tuple[Array, Array, Array]
-
-# All orders in which to try the four directions, each packed into two bits a direction.
-_ORDERS = np.array(
-    [sum(move << 2 * k for k, move in enumerate(p)) for p in itertools.permutations(range(4))],
-    np.int32,
-)
 
 
 def maze(key: Array, size: int, *, decimation: Scalar | None = None) -> GridTask:
@@ -93,7 +88,7 @@ def maze(key: Array, size: int, *, decimation: Scalar | None = None) -> GridTask
 def _carve(key: Array, size: int) -> Array:
     """Perfect maze [size, size]: a uniform-order depth-first spanning tree of the odd cells."""
     m = (size - 1) // 2
-    move_into = _depth_first_tree(key, m)
+    move_into = depth_first_tree(key, m)
     south = (move_into == _NORTH) | jnp.pad(move_into[1:] == _SOUTH, ((0, 1), (0, 0)))
     east = (move_into == _WEST) | jnp.pad(move_into[:, 1:] == _EAST, ((0, 0), (0, 1)))
     rooms, pillars = jnp.ones((m, m), bool), jnp.zeros((m, m), bool)
@@ -102,37 +97,49 @@ def _carve(key: Array, size: int) -> Array:
     return jnp.pad(carved, (1, size - 1 - 2 * m))
 
 
-def _depth_first_tree(key: Array, m: int) -> Array:
-    """Spanning tree of an m x m lattice, as the move by which each room was entered, [m, m].
+def depth_first_tree(key: Array, m: int, moves: Sequence[tuple[int, ...]] = MOVES[:4]) -> Array:
+    """Spanning tree of a lattice of m rooms a side, as the move by which each was entered.
 
-    Each room gets one random order of the four directions beforehand and always takes the first
-    that leads to an unvisited room. Given what was tried before, the rest of a uniform order is
+    Each room gets one random order of the directions beforehand and always takes the first that
+    leads to an unvisited room. Given what was tried before, the rest of a uniform order is
     uniform, so this is the recursive search, and its whole state is the parent pointers: one
-    write a step, and exactly 2 (m^2 - 1) steps forward and back.
+    write a step, and exactly two steps a room but the first, forth and back.
     """
-    width = m + 2
-    start = np.full((width, width), _STAY, np.int32)
-    start[1:-1, 1:-1] = _UNVISITED
-    start[1, 1] = _STAY
-    drawn = jax.random.randint(key, (width * width,), 0, len(_ORDERS), jnp.int32)
-    orders = jnp.asarray(_ORDERS)[drawn]
-    state = (orders, jnp.asarray(start.ravel()), jnp.int32(width + 1))
-    _, entered, _ = lax.fori_loop(0, 2 * (m * m - 1), _search_step(width), state)
-    return entered.reshape(width, width)[1:-1, 1:-1]
+    dims, width, stay = len(moves[0]), m + 2, len(moves)
+    strides = [width**axis for axis in reversed(range(dims))]
+    offsets = *(sum(s * d for s, d in zip(strides, move, strict=True)) for move in moves), 0
+    start = np.full((width,) * dims, stay, np.int32)
+    start[(slice(1, -1),) * dims] = _UNVISITED
+    start[(1,) * dims] = stay
+    packed = _orders(len(moves))
+    drawn = jax.random.randint(key, (start.size,), 0, len(packed), jnp.int32)
+    state = (jnp.asarray(packed)[drawn], jnp.asarray(start.ravel()), jnp.int32(sum(strides)))
+    _, entered, _ = lax.fori_loop(0, 2 * (m**dims - 1), _search_step(offsets), state)
+    return entered.reshape(start.shape)[(slice(1, -1),) * dims]
+
+
+@functools.cache
+def _orders(count: int) -> np.ndarray:
+    """All orders in which to try the directions, each packed into a few bits a direction."""
+    bits = (count - 1).bit_length()
+    orders = itertools.permutations(range(count))
+    return np.array([sum(move << bits * k for k, move in enumerate(p)) for p in orders], np.int32)
 
 
 # Cached, because an eager loop over a fresh closure is compiled anew at every call.
 @functools.cache
-def _search_step(width: int) -> Callable[[int, _State], _State]:
-    """One step of the search, into a room or back, on a lattice whose rows are `width` long."""
+def _search_step(offsets: tuple[int, ...]) -> Callable[[int, _State], _State]:
+    """One step of the search, into a room or back; the last offset is that of the first room."""
+    count = len(offsets) - 1
+    bits = (count - 1).bit_length()
 
     def step(_, state):
         orders, entered, room = state
-        offset = jnp.array([-width, -1, width, 1, 0], jnp.int32)
+        offset = jnp.array(offsets, jnp.int32)
         target = room - offset[entered[room]]
         move = entered[target]
-        for k in reversed(range(4)):
-            candidate = (orders[room] >> 2 * k) & 3
+        for k in reversed(range(count)):
+            candidate = (orders[room] >> bits * k) & (2**bits - 1)
             neighbour = room + offset[candidate]
             is_new = entered[neighbour] == _UNVISITED
             target = jnp.where(is_new, neighbour, target)

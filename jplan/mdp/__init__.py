@@ -15,7 +15,8 @@ from jplan.mdp._bellman import (
 )
 from jplan.mdp._bounds import value_bounds
 from jplan.mdp._contract import MDP
-from jplan.mdp._grid import MOVES, GridMDP, reachable
+from jplan.mdp._graph import GraphMDP
+from jplan.mdp._grid import MOVES, VOXEL_MOVES, GridMDP, reachable
 from jplan.mdp._measures import PlanMeasures, plan_measures
 from jplan.mdp._occupancy import maxent_irl_loss, occupancy_measure
 from jplan.mdp._paths import Path, extract_path
@@ -33,6 +34,8 @@ from jplan.mdp._tabular import TabularMDP
 __all__ = [
     "MDP",
     "MOVES",
+    "VOXEL_MOVES",
+    "GraphMDP",
     "GridMDP",
     "Path",
     "PlanMeasures",

@@ -13,7 +13,7 @@ def action_values(mdp: MDP, value: Array) -> Array:
     Q(s, a) = R(s, a) + discount * E[V(s')]
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], the problem's states, in reward units; ``-inf`` marks states without a plan.
 
     Returns:
@@ -45,7 +45,7 @@ def optimality_backup(mdp: MDP, value: Array) -> Array:
     It is monotone, and a contraction of modulus ``discount`` in the sup norm.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], in reward units.
 
     Returns:
@@ -77,7 +77,7 @@ def evaluation_backup(mdp: MDP, policy: Array, value: Array) -> Array:
     It is monotone, affine, and a contraction of modulus ``discount`` in the sup norm.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       policy: [..., A] probabilities, or [...] integer actions with -1 for none.
       value: [...], in reward units.
 
@@ -117,7 +117,7 @@ def soft_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     It is monotone, and a contraction of modulus ``discount`` in the sup norm.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], in reward units.
       temperature: positive scalar in reward units; the limit 0 is the max backup.
 
@@ -153,7 +153,7 @@ def sparse_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     sparsemax, gives poor actions the probability 0.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], in reward units.
       temperature: positive scalar in reward units; the limit 0 is the max backup.
 
@@ -191,7 +191,7 @@ def max_plus_backup(mdp: MDP, value: Array) -> Array:
     norm; started at ``-inf`` outside the terminal states it rises to the least fixed point.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`; its discount plays no part.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`; its discount plays no part.
       value: [...], in reward units; ``-inf`` where nothing is known yet.
 
     Returns:

@@ -13,12 +13,17 @@ from jplan.mdp._tabular import check_discount
 MOVES = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (1, -1), (1, 1), (-1, 1))
 """Offsets (dy, dx) of the actions N, W, S, E, NW, SW, SE, NE."""
 
+VOXEL_MOVES = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
+"""Offsets (dz, dy, dx) of the six actions in three dimensions, back and forth along each axis."""
+
 
 @struct.dataclass(kw_only=True)
 class GridMDP:
     """Deterministic moves on a map with walls, towards the nearest of its goals.
 
     Q(y, x, a) = -cell_cost(y, x) * length(a) + discount * V(y + dy, x + dx)
+
+    With six moves the map has three dimensions: read [D, H, W] for [H, W] and (z, y, x) for (y, x).
 
     A move costs its length, 1 or sqrt(2), times the cost of the cell that it *leaves*; so the
     goal's own cost never counts, and with ``cell_cost=None`` minus the value is the length of the
@@ -32,7 +37,8 @@ class GridMDP:
       goal: bool [H, W], True at the goals.
       cell_cost: [H, W], positive and finite, cost per unit length; None for 1 everywhere.
       discount: scalar in (0, 1]; a leaf.
-      moves: static; 4 (N, W, S, E) or 8 (then NW, SW, SE, NE).
+      moves: static; 4 (N, W, S, E), 8 (then NW, SW, SE, NE), or 6 in three dimensions, back and
+        forth along z, y and x.
       corner_cutting: static; False allows a diagonal move only if both cells beside it are free
         (the MovingAI rule), True whenever its target is free.
       costs: static; "octile" gives diagonal moves the length sqrt(2), "unit" the length 1.
@@ -74,7 +80,7 @@ class GridMDP:
           free: bool [H, W], True where one can stand.
           goal: one cell (y, x), several [N, 2], or a bool map [H, W]; may be traced. A traced goal
             outside the map is no goal.
-          moves: 4 or 8.
+          moves: 4 or 8, or 6 for a map of three dimensions.
           corner_cutting: see `GridMDP`.
           costs: "octile" or "unit", see `GridMDP`.
           wrap: see `GridMDP`.
@@ -94,7 +100,7 @@ class GridMDP:
           Array([[False,  True]], dtype=bool)
         """
         free = jnp.asarray(free)
-        _check_map(free.shape)
+        _check_map(free.shape, moves)
         goal = _goal_map(free.shape, goal)
         cell_cost = None if cell_cost is None else jnp.asarray(cell_cost)
         grid = cls(
@@ -117,8 +123,13 @@ class GridMDP:
 
     @property
     def num_actions(self) -> int:
-        """4 or 8."""
+        """4, 6 or 8."""
         return self.moves
+
+    @property
+    def offsets(self) -> tuple[tuple[int, ...], ...]:
+        """Where each move leads, relative to its start."""
+        return VOXEL_MOVES if self.moves == 6 else MOVES[: self.moves]
 
     @property
     def dtype(self) -> np.dtype:
@@ -135,7 +146,7 @@ class GridMDP:
     def lengths(self) -> tuple[float, ...]:
         """Length of each move."""
         diagonal = math.sqrt(2) if self.costs == "octile" else 1.0
-        return (1.0,) * 4 + (diagonal,) * (self.moves - 4)
+        return move_lengths(self, 1.0, diagonal)
 
     def validate(self) -> None:
         """Check the static facts.
@@ -143,12 +154,10 @@ class GridMDP:
         Raises:
           ValueError: if shapes, dtypes or options do not fit.
         """
-        if self.moves not in (4, 8):
-            raise ValueError(f"moves: got {self.moves}, expected 4 or 8.")
         if self.costs not in ("octile", "unit"):
             raise ValueError(f"costs: got {self.costs!r}, expected 'octile' or 'unit'.")
         shape = np.shape(self.free)
-        _check_map(shape)
+        _check_map(shape, self.moves)
         for name, leaf in (("goal", self.goal), ("cell_cost", self.cell_cost)):
             if leaf is not None and np.shape(leaf) != shape:
                 raise ValueError(
@@ -169,22 +178,24 @@ class GridMDP:
     def open_moves(self) -> Array:
         """Mask of the moves from a free cell to a free cell, bool [H, W, A]."""
         masks = []
-        for dy, dx in MOVES[: self.moves]:
-            allowed = self.free & self.neighbour(self.free, dy, dx, False)
-            if dy and dx and not self.corner_cutting:
-                beside = self.neighbour(self.free, dy, 0, False)
-                beside = beside & self.neighbour(self.free, 0, dx, False)
+        for offset in self.offsets:
+            allowed = self.free & self.neighbour(self.free, offset, False)
+            if np.count_nonzero(offset) == 2 and not self.corner_cutting:
+                dy, dx = offset
+                beside = self.neighbour(self.free, (dy, 0), False)
+                beside = beside & self.neighbour(self.free, (0, dx), False)
                 allowed = allowed & beside
             masks.append(allowed)
         return jnp.stack(masks, axis=-1)
 
-    def neighbour(self, field: Array, dy: int, dx: int, outside: Any) -> Array:
-        """``field[y + dy, x + dx]`` for every cell; ``outside`` where that is off the map."""
+    def neighbour(self, field: Array, offset: tuple[int, ...], outside: Any) -> Array:
+        """``field[cell + offset]`` for every cell; ``outside`` where that is off the map."""
         if self.wrap:
-            return jnp.roll(field, (-dy, -dx), axis=(0, 1))
-        height, width = field.shape
+            return jnp.roll(field, [-step for step in offset], axis=range(len(offset)))
         padded = jnp.pad(field, 1, constant_values=outside)
-        return padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+        return padded[
+            tuple(slice(1 + d, 1 + d + n) for d, n in zip(offset, field.shape, strict=True))
+        ]
 
     def action_values(self, value: Array) -> Array:
         """Q [H, W, A] from V [H, W]; 0 at goals, ``-inf`` where a move is not open."""
@@ -206,10 +217,10 @@ def grid_action_values(
     open_moves = grid.open_moves()
     cost = None if grid.cell_cost is None else grid.cell_cost.astype(grid.dtype)
     columns = []
-    for action, (dy, dx) in enumerate(MOVES[: grid.moves]):
+    for action, offset in enumerate(grid.offsets):
         reward = -lengths[action] if cost is None else -lengths[action] * cost
-        allowed = open_moves[..., action] & ~grid.neighbour(lost, dy, dx, True)
-        columns.append(jnp.where(allowed, reward + grid.neighbour(future, dy, dx, 0), -jnp.inf))
+        allowed = open_moves[..., action] & ~grid.neighbour(lost, offset, True)
+        columns.append(jnp.where(allowed, reward + grid.neighbour(future, offset, 0), -jnp.inf))
     q = jnp.stack(columns, axis=-1)
     return jnp.where(grid.is_terminal[..., None], 0, q).astype(grid.dtype)
 
@@ -233,11 +244,21 @@ def reachable(value: Array) -> Array:
     return value > -jnp.inf
 
 
-def _check_map(shape: tuple[int, ...]) -> None:
-    if len(shape) != 2 or 0 in shape:
+def move_lengths(grid: GridMDP, straight: float, diagonal: float) -> tuple[float, ...]:
+    """Length of each move of a grid, if straight and diagonal ones have these."""
+    return tuple(straight if np.count_nonzero(o) == 1 else diagonal for o in grid.offsets)
+
+
+def _check_map(shape: tuple[int, ...], moves: int) -> None:
+    if moves not in (4, 6, 8):
         raise ValueError(
-            f"free: got shape {shape}, expected [H, W] with at least one cell; functions take one "
-            "map, so use jax.vmap for a batch."
+            f"moves: got {moves}, expected 4 or 8, or 6 for a map of three dimensions."
+        )
+    wanted = "[D, H, W]" if moves == 6 else "[H, W]"
+    if len(shape) != (3 if moves == 6 else 2) or 0 in shape:
+        raise ValueError(
+            f"free: got shape {shape}, expected {wanted} with at least one cell for {moves} moves; "
+            "functions take one map, so use jax.vmap for a batch."
         )
 
 
@@ -245,24 +266,28 @@ def _goal_map(shape: tuple[int, ...], goal: Any) -> Array:
     goal = goal if hasattr(goal, "dtype") else np.asarray(goal)
     if goal.dtype == jnp.bool_:
         return jnp.asarray(goal)
+    dims, names = len(shape), "(y, x)" if len(shape) == 2 else "(z, y, x)"
     if (
         goal.ndim not in (1, 2)
-        or goal.shape[-1] != 2
+        or goal.shape[-1] != dims
         or not jnp.issubdtype(goal.dtype, jnp.integer)
     ):
         raise ValueError(
-            f"goal: got shape {goal.shape} and dtype {goal.dtype}, expected integers (y, x) or "
-            f"[N, 2], or a bool map {shape}."
+            f"goal: got shape {goal.shape} and dtype {goal.dtype}, expected integers {names} or "
+            f"[N, {dims}], or a bool map {shape}."
         )
-    cells = goal.reshape(-1, 2)
+    cells = goal.reshape(-1, dims)
     if isinstance(cells, np.ndarray):
         outside = (cells < 0) | (cells >= np.array([shape]))
         if outside.any():
             raise ValueError(
-                f"goal: got {goal.tolist()}, expected (y, x) with 0 <= y < {shape[0]} and "
-                f"0 <= x < {shape[1]}; the row comes first."
+                f"goal: got {goal.tolist()}, expected {names} from 0 on and below {shape}; the row "
+                "comes first."
             )
     # Comparing, unlike indexing, does not wrap a coordinate that is off the map.
-    rows = jnp.arange(shape[0])[None, :] == cells[:, :1]
-    columns = jnp.arange(shape[1])[None, :] == cells[:, 1:]
-    return jnp.any(rows[:, :, None] & columns[:, None, :], axis=0)
+    hits = jnp.ones((len(cells), *shape), bool)
+    for axis, side in enumerate(shape):
+        along = jnp.arange(side)[None] == cells[:, axis : axis + 1]
+        lines = [side if other == axis else 1 for other in range(dims)]
+        hits = hits & along.reshape(len(cells), *lines)
+    return jnp.any(hits, axis=0)

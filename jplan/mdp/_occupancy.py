@@ -41,7 +41,7 @@ def occupancy_measure(
     1 / (1 - discount), and ``sum(mu * R)`` is the expected return.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       policy: [..., A] probabilities, or [...] integer actions with -1 for none.
       initial: [...], distribution of the first state, or any weights.
       solver: ``Picard(max_steps=10_000)`` by default.

@@ -9,7 +9,7 @@ from jax import lax
 
 from jplan._typing import Array
 from jplan.mdp._contract import check_value
-from jplan.mdp._grid import MOVES, GridMDP
+from jplan.mdp._grid import GridMDP
 from jplan.mdp._policies import greedy_policy
 from jplan.mdp._sweeps import exact_lengths
 
@@ -19,7 +19,8 @@ class Path:
     """A path on a grid.
 
     Attributes:
-      positions: int32 [T + 1, 2], (y, x) from the start on; (-1, -1) after the end.
+      positions: int32 [T + 1, 2], (y, x) from the start on, or [T + 1, 3] in three dimensions; -1
+        after the end.
       num_straight: int32, number of straight steps.
       num_diagonal: int32, number of diagonal steps.
       reached: bool, whether the path ends at a goal.
@@ -51,7 +52,7 @@ def extract_path(grid: GridMDP, plan: Array, start: Array, *, max_length: int) -
       grid: the map and its goals.
       plan: a value function [H, W] (floats), followed greedily, or actions [H, W] (integers, -1
         for none).
-      start: (y, x), may be traced.
+      start: (y, x), or (z, y, x) in three dimensions; may be traced.
       max_length: static, largest number of steps T.
 
     Returns:
@@ -75,19 +76,20 @@ def extract_path(grid: GridMDP, plan: Array, start: Array, *, max_length: int) -
     """
     plan = check_value(grid, plan)
     start = jnp.asarray(start, jnp.int32)
-    if start.shape != (2,) or max_length < 0:
+    if start.shape != (grid.free.ndim,) or max_length < 0:
         raise ValueError(
-            f"start, max_length: got shape {start.shape} and {max_length}, expected one (y, x) and "
-            "a number of steps >= 0; use jax.vmap for several starts."
+            f"start, max_length: got shape {start.shape} and {max_length}, expected one cell "
+            f"[{grid.free.ndim}] and a number of steps >= 0; use jax.vmap for several starts."
         )
     actions = plan if jnp.issubdtype(plan.dtype, jnp.integer) else greedy_policy(grid, plan)
     legal = legal_moves(grid, actions)
-    offsets = jnp.array(MOVES[: grid.moves], jnp.int32)
+    offsets = jnp.array(grid.offsets, jnp.int32)
+    is_diagonal = jnp.sum(offsets != 0, axis=-1) > 1
     on_map = jnp.all((start >= 0) & (start < jnp.array(grid.state_shape)))
     first = jnp.where(on_map, start, 0)
     zero = jnp.zeros((), jnp.int32)
     # A legal move leaves the map only where it is a torus.
-    world = (actions, legal, offsets, jnp.array(grid.state_shape, jnp.int32))
+    world = (actions, legal, offsets, is_diagonal, jnp.array(grid.state_shape, jnp.int32))
     (_, last, _, straight, diagonal), rest = lax.scan(
         _step, (world, first, on_map, zero, zero), None, length=max_length
     )
@@ -95,20 +97,19 @@ def extract_path(grid: GridMDP, plan: Array, start: Array, *, max_length: int) -
         positions=jnp.concatenate([jnp.where(on_map, start, -1)[None], rest]),
         num_straight=straight,
         num_diagonal=diagonal,
-        reached=on_map & grid.is_terminal[last[0], last[1]],
+        reached=on_map & grid.is_terminal[tuple(last)],
     )
 
 
 # On module level, with what it reads in the carry, or each eager call would trace the scan anew.
 def _step(carry: tuple, _: None) -> tuple[tuple, Array]:
     world, position, alive, straight, diagonal = carry
-    actions, legal, offsets, shape = world
-    y, x = position
-    moving = alive & legal[y, x]
-    action = actions[y, x]
+    actions, legal, offsets, is_diagonal, shape = world
+    moving = alive & legal[tuple(position)]
+    action = actions[tuple(position)]
     position = jnp.where(moving, (position + offsets[action]) % shape, position)
-    straight = straight + (moving & (action < 4))
-    diagonal = diagonal + (moving & (action >= 4))
+    straight = straight + (moving & ~is_diagonal[action])
+    diagonal = diagonal + (moving & is_diagonal[action])
     return (world, position, moving, straight, diagonal), jnp.where(moving, position, -1)
 
 
@@ -121,30 +122,31 @@ def legal_moves(grid: GridMDP, actions: Array) -> Array:
 
 
 def follow_everywhere(grid: GridMDP, actions: Array) -> tuple[Array, Array, Array]:
-    """Cost, number of steps, and whether a goal is reached, for every cell at once, [H, W].
+    """Cost, number of steps, and whether a goal is reached, for all cells at once, [H, W].
 
     By pointer doubling: after k rounds each cell knows the end and the cost of 2^k steps. Lengths
     are added as whole numbers, so equal lengths are equal.
     """
-    height, width = grid.state_shape
-    legal = legal_moves(grid, actions).ravel()
-    action = jnp.where(legal, actions.ravel(), 0)
-    offsets = jnp.array(MOVES[: grid.moves], jnp.int32)[action]
-    here = jnp.arange(height * width, dtype=jnp.int32)
-    y, x = here // width + offsets[:, 0], here % width + offsets[:, 1]
-    following = jnp.where(legal, y % height * width + x % width, here)
+    legal = legal_moves(grid, actions)
+    action = jnp.where(legal, actions, 0)
+    offsets = jnp.moveaxis(jnp.array(grid.offsets, jnp.int32)[action], -1, 0)
+    here = jnp.indices(grid.state_shape, jnp.int32)
+    following = jnp.zeros_like(action, jnp.int32)
+    for at, offset, side in zip(here, offsets, grid.state_shape, strict=True):
+        following = following * side + jnp.where(legal, at + offset, at) % side
+    following, action, legal = following.ravel(), action.ravel(), legal.ravel()
     lengths = exact_lengths(grid)
     cost = jnp.where(legal, jnp.array(lengths, grid.dtype)[action], 0)
     if grid.cell_cost is not None:
         cost = cost * grid.cell_cost.ravel().astype(grid.dtype)
 
-    rounds = max(height * width - 1, 1).bit_length()
+    rounds = max(grid.free.size - 1, 1).bit_length()
     following, cost, steps = lax.fori_loop(
         0, rounds, _double, (following, cost, legal.astype(jnp.int32))
     )
     reached = grid.is_terminal.ravel()[following]
     fields = (cost / lengths[0], steps, reached)
-    return tuple(field.reshape(height, width) for field in fields)  # pyright: ignore
+    return tuple(field.reshape(grid.state_shape) for field in fields)  # pyright: ignore
 
 
 # On module level, or each eager call would trace the loop anew.

@@ -14,7 +14,7 @@ def greedy_policy(mdp: MDP, value: Array) -> Array:
     pi(s) = argmax_a [R(s, a) + discount * E V(s')]
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], in reward units.
 
     Returns:
@@ -49,7 +49,7 @@ def optimal_actions(mdp: MDP, value: Array, *, tol: Scalar | None = None) -> Arr
     several best actions.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], optimal values in reward units.
       tol: relative slack, by default 8 times the rounding unit of the value's dtype, which goes
         with the exact grid solver; a table solved to a tolerance wants a little more than that.
@@ -84,7 +84,7 @@ def soft_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     pi(a | s) = exp([Q(s, a) - temperature * logsumexp_b Q(s, b) / temperature] / temperature)
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], in reward units.
       temperature: positive scalar in reward units.
 
@@ -119,7 +119,7 @@ def sparse_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     pi(. | s) = sparsemax(Q(s, .) / temperature)
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       value: [...], in reward units.
       temperature: positive scalar in reward units.
 

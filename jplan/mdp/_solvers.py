@@ -20,12 +20,16 @@ from jplan.fixed_points import (
 )
 from jplan.mdp._bellman import evaluation_backup, optimality_backup, soft_backup, sparse_backup
 from jplan.mdp._contract import MDP, action_probabilities, check_temperature
+from jplan.mdp._graph import GraphMDP
 from jplan.mdp._grid import GridMDP
 from jplan.mdp._sweeps import sweep_grid
 from jplan.mdp._tabular import TabularMDP, prune
 
 _BUDGET = 10_000
 """Steps that a solve may take by default; loops stop when they have converged."""
+
+_PATHS = GridMDP, GraphMDP
+"""Problems whose values are minus the lengths of paths, -inf where there is none."""
 
 
 def value_iteration(
@@ -42,7 +46,7 @@ def value_iteration(
     without rounding, and equal paths come out equal. Its ``num_steps`` counts sweeps.
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       solver: for tables ``Picard(max_steps=10_000)`` by default. For grids None means the exact
         sweeps; a solver iterates the plain backup instead.
       adjoint: how the value is differentiated; by default ``Implicit`` with a Picard backward,
@@ -82,7 +86,7 @@ def value_iteration(
                 "backup with any adjoint."
             )
         return sweep_grid(mdp, backward)
-    return _solve(_optimality_step, isinstance(mdp, GridMDP), mdp, (), solver, adjoint)
+    return _solve(_optimality_step, isinstance(mdp, _PATHS), mdp, (), solver, adjoint)
 
 
 def soft_value_iteration(
@@ -97,8 +101,8 @@ def soft_value_iteration(
     V(s) = temperature * log sum_a exp([R(s, a) + discount * E V(s')] / temperature)
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`. With discount 1 the value exists only where the temperature
-        is small against the cost of a step; otherwise the status is not CONVERGED.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`. With discount 1 the value exists only where the
+        temperature is small against the cost of a step; otherwise the status is not CONVERGED.
       temperature: positive scalar in reward units.
       solver: ``Picard(max_steps=10_000)`` by default.
       adjoint: ``Implicit`` with a Picard backward by default.
@@ -122,7 +126,7 @@ def soft_value_iteration(
     """
     mdp.validate()
     check_temperature(temperature)
-    return _solve(_soft_step, isinstance(mdp, GridMDP), mdp, temperature, solver, adjoint)
+    return _solve(_soft_step, isinstance(mdp, _PATHS), mdp, temperature, solver, adjoint)
 
 
 def sparse_value_iteration(
@@ -137,7 +141,7 @@ def sparse_value_iteration(
     V(s) = max_{p in simplex} sum_a p_a Q(s, a) + temperature / 2 * (1 - |p|^2)
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       temperature: positive scalar in reward units.
       solver: ``Picard(max_steps=10_000)`` by default.
       adjoint: ``Implicit`` with a Picard backward by default.
@@ -161,7 +165,7 @@ def sparse_value_iteration(
     """
     mdp.validate()
     check_temperature(temperature)
-    return _solve(_sparse_step, isinstance(mdp, GridMDP), mdp, temperature, solver, adjoint)
+    return _solve(_sparse_step, isinstance(mdp, _PATHS), mdp, temperature, solver, adjoint)
 
 
 def policy_iteration(mdp: TabularMDP, *, solver: Picard | None = None) -> Solution:
@@ -250,7 +254,7 @@ def evaluate_policy(
     V(s) = sum_a pi(a | s) [R(s, a) + discount * E V(s')]
 
     Args:
-      mdp: `TabularMDP` or `GridMDP`.
+      mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
       policy: [..., A] probabilities, or [...] integer actions with -1 for none.
       solver: ``Picard(max_steps=10_000)`` by default.
       adjoint: ``Implicit`` with a Picard backward by default.
@@ -276,7 +280,7 @@ def evaluate_policy(
     """
     mdp.validate()
     is_certain = jnp.issubdtype(jnp.result_type(policy), jnp.integer)
-    from_below = isinstance(mdp, GridMDP) and bool(is_certain)
+    from_below = isinstance(mdp, _PATHS) and bool(is_certain)
     probabilities = action_probabilities(mdp, policy)
     return _solve(_evaluation_step, from_below, mdp, probabilities, solver, adjoint)
 

@@ -14,7 +14,7 @@ the value is rounded once, at the end.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,32 +22,31 @@ from jax import lax
 
 from jplan._typing import Array, Scalar
 from jplan.fixed_points import Picard, Solution, Status, fixed_point, implicit_at
-from jplan.mdp._grid import MOVES, GridMDP, grid_action_values
+from jplan.mdp._grid import GridMDP, grid_action_values, move_lengths
 
 _PELL = {"float32": (2378.0, 3363.0), "float64": (15994428.0, 22619537.0)}
 
-_CONES = (((-1, 0), (-1, -1), (-1, 1)), ((1, 0), (1, -1), (1, 1)))
-"""Moves towards the previous row, for the downward and the upward sweep: ahead, left, right."""
+_Lines: TypeAlias = tuple[tuple[Array, Array], ...]
+"""Step rewards [line, move, ...] for each axis, of the pass forth and the pass back."""
 
 
 def exact_lengths(grid: GridMDP) -> tuple[float, ...]:
     """Whole-number lengths of the moves; the first is the length of a straight step."""
     straight, diagonal = (1.0, 1.0) if grid.costs == "unit" else _PELL[jnp.dtype(grid.dtype).name]
-    return (straight,) * 4 + (diagonal,) * (grid.moves - 4)
+    return move_lengths(grid, straight, diagonal)
 
 
 @jax.jit
 def sweep_grid(grid: GridMDP, backward: Any) -> Solution:
     """Exact value of a grid, with the implicit gradient of the plain backup."""
     lengths = exact_lengths(grid)
-    height, width = grid.state_shape
     start = jnp.where(grid.is_terminal, 0, -jnp.inf).astype(grid.dtype)
     start = jnp.where(_is_proper(grid), start, jnp.nan)
     solution = fixed_point(
         _sweep,
         lax.stop_gradient(_sweep_params(grid, lengths)),
         start,
-        solver=Picard(tol=0.0, max_steps=height * width + 1),
+        solver=Picard(tol=0.0, max_steps=grid.free.size + 1),
     )
     value = solution.value
     has_plan = value > -jnp.inf
@@ -79,34 +78,36 @@ def _exact_backup(grid: GridMDP, value: Array) -> Array:
     return jnp.where(grid.free, jnp.max(q, axis=-1), 0)
 
 
-def _sweep_params(
-    grid: GridMDP, lengths: tuple[float, ...]
-) -> tuple[tuple[Array, ...], tuple[Array, ...], Scalar]:
-    """Step rewards [line, move, cell] of the four sweeps, ``-inf`` where a move is not open."""
+def _sweep_params(grid: GridMDP, lengths: tuple[float, ...]) -> tuple[_Lines, Scalar]:
+    """Step rewards of the passes, ``-inf`` where a move is not open, and the discount."""
     open_moves = grid.open_moves()
     cost = 1.0 if grid.cell_cost is None else grid.cell_cost.astype(grid.dtype)
     rewards = {
-        move: jnp.where(open_moves[..., action], -lengths[action] * cost, -jnp.inf).astype(
+        offset: jnp.where(open_moves[..., action], -lengths[action] * cost, -jnp.inf).astype(
             grid.dtype
         )
-        for action, move in enumerate(MOVES[: grid.moves])
+        for action, offset in enumerate(grid.offsets)
     }
-    rows = tuple(
-        jnp.stack([rewards[move] for move in cone if move in rewards], axis=1) for cone in _CONES
-    )
-    columns = tuple(
-        jnp.stack([rewards[dy, dx].T for dx, dy in cone if (dy, dx) in rewards], axis=1)
-        for cone in _CONES
-    )
-    return rows, columns, grid.discount
+
+    is_diagonal = lambda offset: sum(map(abs, offset)) > 1
+
+    def towards(axis: int, step: int) -> Array:
+        """Of the moves to the line before, [line, move, ...]: ahead, left and right."""
+        cone = sorted((o for o in rewards if o[axis] == step), key=lambda o: (is_diagonal(o), o))
+        return jnp.stack([jnp.moveaxis(rewards[o], axis, 0) for o in cone], axis=1)
+
+    axes = range(grid.free.ndim)
+    return tuple((towards(axis, -1), towards(axis, 1)) for axis in axes), grid.discount
 
 
-def _sweep(params: tuple, value: Array) -> Array:
-    (down, up), (right, left), discount = params
-    value = _pass_over(down, value, discount, reverse=False)
-    value = _pass_over(up, value, discount, reverse=True)
-    value = _pass_over(right, value.T, discount, reverse=False)
-    return _pass_over(left, value, discount, reverse=True).T
+def _sweep(params: tuple[_Lines, Scalar], value: Array) -> Array:
+    lines, discount = params
+    for axis, (forth, back) in enumerate(lines):
+        value = jnp.moveaxis(value, axis, 0)
+        value = _pass_over(forth, value, discount, reverse=False)
+        value = _pass_over(back, value, discount, reverse=True)
+        value = jnp.moveaxis(value, 0, axis)
+    return value
 
 
 def _pass_over(rewards: Array, value: Array, discount: Scalar, *, reverse: bool) -> Array:

@@ -20,7 +20,9 @@ from jplan.nn._regular_bellman import (
     RegularRewardMapper,
     RegularTransitionKernel,
 )
+from jplan.nn._roadmap import EdgeCostMapper, GraphCell, GraphInputs
 from jplan.nn._solve_cell import AbstractCell, solve_cell
+from jplan.nn._steerable_costs import SteerableCostMapper, VoxelCostMapper
 from jplan.nn._steerable_gru import SteerableGRU
 
 __all__ = [
@@ -29,6 +31,9 @@ __all__ = [
     "AttentionCell",
     "BellmanInputs",
     "ConvGRUCell",
+    "EdgeCostMapper",
+    "GraphCell",
+    "GraphInputs",
     "KernelMapper",
     "MaxBellmanCell",
     "MaxPlusCell",
@@ -41,9 +46,11 @@ __all__ = [
     "RegularRewardMapper",
     "RegularTransitionKernel",
     "RewardMapper",
+    "SteerableCostMapper",
     "SteerableGRU",
     "SteerableKernel",
     "TransitionKernel",
+    "VoxelCostMapper",
     "group_action",
     "group_elements",
     "loop_convolution",

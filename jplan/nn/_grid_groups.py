@@ -9,7 +9,7 @@ from flax import nnx
 
 from jplan._checks import check_kernel_size, check_sizes
 from jplan._typing import Array
-from jplan.mdp import MOVES
+from jplan.mdp import MOVES, VOXEL_MOVES
 
 _GROUPS = {"C4": (2, False), "D4": (2, True), "O": (3, False), "Oh": (3, True)}
 """Dimensions, and whether reflections belong to the group."""
@@ -17,7 +17,7 @@ _GROUPS = {"C4": (2, False), "D4": (2, True), "O": (3, False), "Oh": (3, True)}
 _MOVES = {
     "moves4": MOVES[:4],
     "moves8": MOVES,
-    "moves6": ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)),
+    "moves6": VOXEL_MOVES,
 }
 
 

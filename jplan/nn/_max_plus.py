@@ -1,7 +1,8 @@
 """The parts of the max-plus planner: cost mapper, cell and read-out."""
 
 import functools
-from typing import Any
+import itertools
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +25,9 @@ class MoveCosts:
     """What a map means to the planner.
 
     Attributes:
-      surcharge: [A, H, W], non-negative; how much dearer than the cheapest move an action looks,
-        and in the hard stage the evidence that it is closed.
-      scale: [A, H, W], positive; cost of an open move in the hard stage.
+      surcharge: [A, H, W], or [A, D, H, W] in three dimensions, non-negative; how much dearer than
+        the cheapest move an action looks, and in the hard stage the evidence that it is closed.
+      scale: as the surcharge, positive; cost of an open move in the hard stage.
     """
 
     surcharge: Array
@@ -94,7 +95,7 @@ class MoveCostMapper(nnx.Module):
                 inputs, kernel, padding=self.padding, forward_mode=self.forward_mode
             )
             hidden = jax.nn.relu(field + bias[None, None])
-            return jnp.moveaxis(hidden @ out + out_bias[None, None], -1, 0)
+            return hidden @ out + out_bias[None, None]
 
         gate = network(
             self.gate_kernel[...],
@@ -108,7 +109,13 @@ class MoveCostMapper(nnx.Module):
             self.scale_out[...],
             self.scale_out_bias[...],
         )
-        return MoveCosts(surcharge=jax.nn.softplus(gate), scale=jnp.exp(scale))
+        return move_costs(gate, scale)
+
+
+def move_costs(gate: Array, scale: Array) -> MoveCosts:
+    """Costs from what two networks say of every action in every cell, [..., A] each."""
+    gate, scale = jnp.moveaxis(gate, -1, 0), jnp.moveaxis(scale, -1, 0)
+    return MoveCosts(surcharge=jax.nn.softplus(gate), scale=jnp.exp(scale))
 
 
 @struct.dataclass(kw_only=True)
@@ -116,8 +123,8 @@ class MaxPlusInputs:
     """What the cell reads in every step.
 
     Attributes:
-      cost: [A, H, W]; a closed move costs more than the floor is deep.
-      goal: bool [H, W].
+      cost: [A, H, W] or [A, D, H, W]; a closed move costs more than the floor is deep.
+      goal: bool [H, W] or [D, H, W].
     """
 
     cost: Array
@@ -140,19 +147,18 @@ class MaxPlusCell(AbstractCell):
     gradient on, so the kernel and the gate stay as they are while the costs learn on.
 
     Args:
-      actions: number of actions A.
-      kernel_size: odd; how far an action may lead.
+      kernel: logits of ``P_a``, [A, K, K] with odd K, or [A, K, K, K] for maps of three dimensions;
+        an action may lead ``(K - 1) / 2`` cells far.
       sharpness: factor on the kernel logits: how much faster than the costs they learn.
       threshold: surcharge above which an action counts as closed, in units of the cheapest move.
       padding: static; "zero" for a map that ends at its edges, "wrap" for a torus.
       hard: static; which stage.
-      rngs: for the initial kernel.
 
     Raises:
-      ValueError: if a size is below 1, the kernel is even or the padding unknown.
+      ValueError: if the kernel has another shape or is even, or the padding is unknown.
 
     Example:
-      >>> cell = MaxPlusCell(4, kernel_size=3, rngs=nnx.Rngs(0))
+      >>> cell = MaxPlusCell.create(4, kernel_size=3, rngs=nnx.Rngs(0))
       >>> goal = jnp.zeros((5, 6), bool).at[2, 3].set(True)
       >>> inputs = MaxPlusInputs(cost=jnp.ones((4, 5, 6)), goal=goal)
       >>> cell(cell.start(inputs), inputs).shape
@@ -161,25 +167,49 @@ class MaxPlusCell(AbstractCell):
 
     def __init__(
         self,
-        actions: int,
+        kernel: Array,
         *,
-        kernel_size: int,
         sharpness: float = 10.0,
         threshold: float = 4.0,
         padding: Padding = "zero",
         hard: bool = False,
-        rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(actions=actions)
-        check_kernel_size(kernel_size)
+        if kernel.ndim not in (3, 4) or len(set(kernel.shape[1:])) != 1:
+            raise ValueError(
+                f"kernel has shape {list(kernel.shape)}, expected [A, K, K] or [A, K, K, K]."
+            )
+        check_kernel_size(kernel.shape[1])
         check_padding(padding)
-        self.kernel_size = kernel_size
         self.sharpness = sharpness
         self.threshold = threshold
         self.padding: Padding = padding
         self.hard = hard
-        logits = jax.random.normal(rngs.params(), (actions, kernel_size**2))
-        self.kernel = nnx.Param(0.1 * logits)
+        self.kernel = nnx.Param(kernel)
+
+    @classmethod
+    def create(cls, actions: int, *, kernel_size: int, rngs: nnx.Rngs, **options: Any) -> Self:
+        """A cell for maps of two dimensions whose kernels are almost even.
+
+        Args:
+          actions: number of actions A.
+          kernel_size: odd; how far an action may lead.
+          rngs: for the kernel.
+          **options: see `MaxPlusCell`.
+
+        Returns:
+          The cell.
+
+        Raises:
+          ValueError: if a size is below 1 or the kernel even.
+
+        Example:
+          >>> MaxPlusCell.create(4, kernel_size=3, rngs=nnx.Rngs(0)).kernel.shape
+          (4, 3, 3)
+        """
+        check_sizes(actions=actions)
+        check_kernel_size(kernel_size)
+        shape = (actions, kernel_size, kernel_size)
+        return cls(0.1 * jax.random.normal(rngs.params(), shape), **options)
 
     def prepare(self, costs: MoveCosts, goal: Array) -> MaxPlusInputs:
         """Costs of the current stage, computed once, outside the loop."""
@@ -189,29 +219,25 @@ class MaxPlusCell(AbstractCell):
         return MaxPlusInputs(cost=jnp.where(closed, -2 * FLOOR, costs.scale), goal=goal)
 
     def start(self, inputs: MaxPlusInputs) -> Array:
-        """The floor everywhere but at the goal, [H, W]."""
+        """The floor everywhere but at the goal, of the goal's shape."""
         return jnp.where(inputs.goal, 0.0, FLOOR).astype(inputs.cost.dtype)
 
     def action_values(self, value: Array, inputs: MaxPlusInputs) -> Array:
         """Q, [H, W] -> [A, H, W]."""
-        size, pad = self.kernel_size, self.kernel_size // 2
-        height, width = value.shape
+        actions, size = self.kernel.shape[:2]
         beyond: Any = {"mode": "wrap"} if self.padding == "wrap" else {"constant_values": FLOOR}
-        padded = jnp.pad(value, pad, **beyond)
-        logits = self.kernel[...]
+        padded = jnp.pad(value, size // 2, **beyond)
+        logits = self.kernel[...].reshape(actions, -1)
+        window = lambda tap: jax.lax.dynamic_slice(padded, tap, value.shape)
         if self.hard:
-            best = logits.argmax(-1)
-            window = lambda tap: jax.lax.dynamic_slice(
-                padded, (tap // size, tap % size), (height, width)
-            )
-            return jnp.stack([window(tap) for tap in best]) - inputs.cost
-        neighbours = jnp.stack(
-            [padded[y : y + height, x : x + width] for y in range(size) for x in range(size)]
-        )
+            best = jnp.unravel_index(logits.argmax(-1), (size,) * value.ndim)
+            return jnp.stack([window(tap) for tap in zip(*best, strict=True)]) - inputs.cost
+        taps = itertools.product(range(size), repeat=value.ndim)
+        neighbours = jnp.stack([window(tap) for tap in taps])
         best = jax.lax.stop_gradient(neighbours.max(0))
         # A chance of at least LEAST for the best neighbour keeps the logarithm finite.
         weights = jnp.maximum(jax.nn.softmax(self.sharpness * logits, axis=-1), LEAST)
-        total = jnp.einsum("ak,kyx->ayx", weights, jnp.exp(neighbours - best[None]))
+        total = jnp.tensordot(weights, jnp.exp(neighbours - best[None]), axes=1)
         return jnp.log(total) + best[None] - inputs.cost
 
     def __call__(self, value: Array, inputs: MaxPlusInputs) -> Array:
@@ -235,7 +261,7 @@ class MaxPlusReadout(nnx.Module):
         self.log_beta = nnx.Param(jnp.zeros(()))
 
     def __call__(self, q: Array) -> Array:
-        """Logits of one map, [A, H, W] -> [H, W, A]."""
+        """Logits of one map, [A, ...] -> [..., A]."""
         best = q.max(0)
         lost = best <= FLOOR / 2  # and not "> FLOOR / 2", so that NaN stays NaN
         advantage = jnp.exp(self.log_beta[...]) * (q - jax.lax.stop_gradient(best)[None])

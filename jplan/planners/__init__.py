@@ -6,10 +6,13 @@ from jplan.planners._max_plus_vin import MaxPlusVIN
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._reactive_cnn import CNN
 from jplan.planners._reactive_fcn import FCN
+from jplan.planners._roadmap_vin import RoadmapVIN
 from jplan.planners._spt import SPT
 from jplan.planners._sym_gppn import SymGPPN
+from jplan.planners._sym_max_plus_vin import SymMaxPlusVIN
 from jplan.planners._sym_vin import SymVIN
 from jplan.planners._vin import VIN
+from jplan.planners._voxel_vin import VoxelVIN
 
 __all__ = [
     "CNN",
@@ -21,6 +24,9 @@ __all__ = [
     "ConvGPPN",
     "MaxPlusVIN",
     "PlannerOutput",
+    "RoadmapVIN",
     "SymGPPN",
+    "SymMaxPlusVIN",
     "SymVIN",
+    "VoxelVIN",
 ]

@@ -1,5 +1,6 @@
 """MaxPlusVIN: value iteration in the max-plus algebra, with learnt moves and costs."""
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -85,7 +86,7 @@ class MaxPlusVIN(AbstractMapPlanner):
         self.max_steps = max_steps
         self.adjoint = nnx.static(Truncated(20) if adjoint is None else adjoint)
         self.hard = hard
-        self.cell = MaxPlusCell(
+        self.cell = MaxPlusCell.create(
             actions, kernel_size=kernel_size, padding=padding, hard=hard, rngs=rngs
         )
         self.mapper = MoveCostMapper(
@@ -106,9 +107,7 @@ class MaxPlusVIN(AbstractMapPlanner):
           >>> MaxPlusVIN(4, 2, rngs=nnx.Rngs(0)).hardened().hard
           True
         """
-        copy = nnx.merge(*nnx.split(self))
-        copy.hard = copy.cell.hard = True
-        return copy
+        return harden(self)
 
     def solve(
         self,
@@ -122,24 +121,51 @@ class MaxPlusVIN(AbstractMapPlanner):
 
         ``solver`` must be `Picard`: other solvers do not keep the iteration monotone.
         """
-        check_maps(maps, self.channels, kernel_size=self.kernel_size)
-        budget = maps.shape[-3] * maps.shape[-2] if self.max_steps is None else self.max_steps
-        if solver is not None and not isinstance(solver, Picard):
-            raise ValueError(
-                f"solver is {type(solver).__name__}, expected Picard; mixing iterates breaks the "
-                "monotone descent to the one fixed point above the floor."
-            )
-
-        def readout(value: Array, inputs: MaxPlusInputs) -> tuple[Array, Array]:
-            logits = self.readout(self.cell.action_values(value, inputs))
-            return logits, jnp.where(value <= FLOOR / 2, -jnp.inf, value)
-
-        return iterate(
-            self.cell,
-            maps,
-            prepare=lambda m: self.cell.prepare(self.mapper(m), m[..., -1] > 0.5),
-            readout=readout,
-            solver=Picard(max_steps=budget) if solver is None else solver,
-            adjoint=self.adjoint if adjoint is None else adjoint,
-            num_steps=num_steps,
+        return solve_max_plus(
+            self, self.cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps
         )
+
+
+def harden(planner: Any) -> Any:
+    """A copy of a max-plus planner in the hard stage."""
+    copy = nnx.merge(*nnx.split(planner))
+    copy.hard = True
+    if hasattr(copy, "cell"):
+        copy.cell.hard = True
+    return copy
+
+
+def solve_max_plus(
+    planner: Any,
+    cell: MaxPlusCell,
+    maps: Array,
+    *,
+    solver: Solver | None,
+    adjoint: AbstractAdjoint | None,
+    num_steps: Any,
+) -> PlannerOutput:
+    """What the max-plus planners, of two dimensions or three, do with maps."""
+    dims = cell.kernel.ndim - 1
+    check_maps(maps, planner.channels, kernel_size=planner.kernel_size, dims=dims)
+    budget = math.prod(maps.shape[-dims - 1 : -1])
+    budget = budget if planner.max_steps is None else planner.max_steps
+    if solver is not None and not isinstance(solver, Picard):
+        raise ValueError(
+            f"solver is {type(solver).__name__}, expected Picard; mixing iterates breaks the "
+            "monotone descent to the one fixed point above the floor."
+        )
+
+    def readout(value: Array, inputs: MaxPlusInputs) -> tuple[Array, Array]:
+        logits = planner.readout(cell.action_values(value, inputs))
+        return logits, jnp.where(value <= FLOOR / 2, -jnp.inf, value)
+
+    return iterate(
+        cell,
+        maps,
+        prepare=lambda m: cell.prepare(planner.mapper(m), m[..., -1] > 0.5),
+        readout=readout,
+        solver=Picard(max_steps=budget) if solver is None else solver,
+        adjoint=planner.adjoint if adjoint is None else adjoint,
+        num_steps=num_steps,
+        dims=dims,
+    )

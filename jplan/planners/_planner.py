@@ -37,6 +37,8 @@ class PlannerOutput:
 class AbstractMapPlanner(nnx.Module):
     """A planner from maps to action logits; each subclass is final.
 
+    Maps have two dimensions; where a planner is for three, read [D, H, W] for [H, W].
+
     A subclass keeps every constructor argument but ``rngs`` as an attribute of the same name, so
     that `configuration` can rebuild it.
     """
@@ -107,19 +109,20 @@ def broadcast_budget(num_steps: Any, lead: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(budget, lead).reshape(-1)
 
 
-def check_maps(maps: Array, channels: int, *, kernel_size: int = 1) -> None:
+def check_maps(maps: Array, channels: int, *, kernel_size: int = 1, dims: int = 2) -> None:
     """ValueError unless ``maps`` is [..., H, W, channels], floating point and holds the kernel."""
-    shape = list(maps.shape)
-    if maps.ndim < 3 or maps.shape[-1] != channels or 0 in maps.shape[-3:-1]:
+    shape, sides = list(maps.shape), maps.shape[-dims - 1 : -1]
+    if maps.ndim <= dims or maps.shape[-1] != channels or 0 in sides:
+        wanted = "H, W" if dims == 2 else "D, H, W"
         raise ValueError(
-            f"maps have shape {shape}, expected [..., H, W, {channels}], channel last and not "
+            f"maps have shape {shape}, expected [..., {wanted}, {channels}], channel last and not "
             "empty; jplan.envs.as_map makes the two channels of a grid task."
         )
-    if min(maps.shape[-3:-1]) < kernel_size:
+    if min(sides) < kernel_size:
         raise ValueError(
-            f"maps have shape {shape}, expected a height and a width of at least {kernel_size}, "
-            "the planner's kernel_size; take a smaller kernel or, unless they are tori, pad the "
-            "maps with blocked cells."
+            f"maps have shape {shape}, expected sides of at least {kernel_size}, the planner's "
+            "kernel_size; take a smaller kernel or, unless they are tori, pad the maps with "
+            "blocked cells."
         )
     if not jnp.issubdtype(maps.dtype, jnp.floating):
         raise ValueError(
@@ -128,14 +131,14 @@ def check_maps(maps: Array, channels: int, *, kernel_size: int = 1) -> None:
         )
 
 
-def flatten_batch(maps: Array) -> Array:
+def flatten_batch(maps: Array, dims: int = 2) -> Array:
     """[..., H, W, C] -> [B, H, W, C]."""
-    return maps.reshape((-1, *maps.shape[-3:]))
+    return maps.reshape((-1, *maps.shape[-dims - 1 :]))
 
 
-def restore_batch(tree: PyTree, maps: Array) -> PyTree:
+def restore_batch(tree: PyTree, maps: Array, dims: int = 2) -> PyTree:
     """Undo `flatten_batch` on every leaf of a result."""
-    lead = maps.shape[:-3]
+    lead = maps.shape[: -dims - 1]
     return jax.tree.map(lambda leaf: leaf.reshape((*lead, *leaf.shape[1:])), tree)
 
 
@@ -149,6 +152,7 @@ def iterate(
     adjoint: AbstractAdjoint,
     num_steps: Any,
     maps_at_once: int | None = None,
+    dims: int = 2,
 ) -> PlannerOutput:
     """What every iterated planner does with maps [..., H, W, C]: prepare, solve, read out.
 
@@ -162,11 +166,12 @@ def iterate(
       num_steps: see `AbstractMapPlanner.solve`.
       maps_at_once: how many maps a CPU takes at a time, from beginning to end, so that each step
         finds in the cache what the last one left there. None takes all, and so do other platforms.
+      dims: dimensions of a map.
     """
-    batch = flatten_batch(maps)
+    batch = flatten_batch(maps, dims)
     count = batch.shape[0]
     if num_steps is not None:
-        num_steps = broadcast_budget(num_steps, maps.shape[:-3])
+        num_steps = broadcast_budget(num_steps, maps.shape[: -dims - 1])
 
     def at_once(arguments: tuple[Array, Any], keep: Callable = lambda f: f) -> PlannerOutput:
         maps, num_steps = arguments
@@ -186,4 +191,4 @@ def iterate(
         out = at_once((batch, num_steps))
     else:
         out = jax.lax.platform_dependent((batch, num_steps), cpu=in_chunks, default=at_once)
-    return restore_batch(out, maps)
+    return restore_batch(out, maps, dims)

@@ -1,5 +1,7 @@
 """What the symmetric planners share: their groups, and the way from regular fields to logits."""
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jplan._typing import Array
@@ -34,3 +36,17 @@ def make_readout(
 def read_out(readout: SteerableKernel | nnx.Linear, field: Array) -> Array:
     """Logits of each cell, [H, W, C] -> [H, W, A]."""
     return field @ readout()[0, 0] if isinstance(readout, SteerableKernel) else readout(field)
+
+
+def make_move_kernel(
+    group: str, moves: str, *, kernel_size: int, rngs: nnx.Rngs
+) -> SteerableKernel:
+    """The kernel of a symmetric `MaxPlusCell`: almost even, as in `MaxPlusCell.create`."""
+    kernel = SteerableKernel(group, ("trivial", 1), (moves, 1), kernel_size=kernel_size, rngs=rngs)
+    kernel.weights[...] = 0.1 * jax.random.normal(rngs.params(), kernel.weights.shape)
+    return kernel
+
+
+def move_kernel(kernel: SteerableKernel) -> Array:
+    """Its logits, [A, K, ..., K]."""
+    return jnp.moveaxis(kernel()[..., 0, :], -1, 0)

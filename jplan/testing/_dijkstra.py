@@ -1,6 +1,7 @@
 """Shortest paths on a grid the plain way, to check others against."""
 
 import heapq
+import itertools
 import math
 from typing import Any, Literal
 
@@ -26,9 +27,9 @@ def dijkstra_distances(
     other. The moves have no default for the same reason: say which task you mean.
 
     Args:
-      free: bool [H, W], True where one can stand.
+      free: bool [H, W], or [D, H, W] with six moves; True where one can stand.
       goal: one cell (y, x), several [N, 2], or a bool map [H, W]; a goal in a wall is none.
-      moves: 4 or 8.
+      moves: 4 or 8, or 6 in three dimensions.
       corner_cutting: False allows a diagonal move only if both cells beside it are free.
       costs: "octile" gives diagonal moves the length sqrt(2), "unit" the length 1.
       wrap: the map is a torus.
@@ -50,44 +51,46 @@ def dijkstra_distances(
     References: Dijkstra 1959, "A note on two problems in connexion with graphs", problem 2.
     """
     is_free = np.asarray(free)
-    if is_free.ndim != 2 or is_free.dtype != np.bool_:
+    dims = 3 if moves == 6 else 2
+    if is_free.ndim != dims or is_free.dtype != np.bool_:
         raise ValueError(
             f"dijkstra_distances: got free of shape {is_free.shape} and dtype {is_free.dtype}, "
-            "expected bool [H, W]; compare it (free > 0.5), and pass one map at a time"
+            f"expected bool {'[D, H, W]' if dims == 3 else '[H, W]'} for {moves} moves; compare it "
+            "(free > 0.5), and pass one map at a time"
         )
-    if moves not in (4, 8) or costs not in ("octile", "unit"):
+    if moves not in (4, 6, 8) or costs not in ("octile", "unit"):
         raise ValueError(
-            f"dijkstra_distances: got moves {moves} and costs {costs!r}, expected 4 or 8, and "
+            f"dijkstra_distances: got moves {moves} and costs {costs!r}, expected 4, 6 or 8, and "
             "'octile' or 'unit'"
         )
     goals = np.asarray(goal)
-    goals = np.argwhere(goals) if goals.dtype == np.bool_ else goals.reshape(-1, 2)
-    height, width = is_free.shape
-    if (goals < 0).any() or (goals >= (height, width)).any():
+    goals = np.argwhere(goals) if goals.dtype == np.bool_ else goals.reshape(-1, dims)
+    shape = is_free.shape
+    if (goals < 0).any() or (goals >= shape).any():
         raise ValueError(
-            f"dijkstra_distances: got goal {goals.tolist()}, expected (y, x) on a map of "
-            f"{height} x {width}"
+            f"dijkstra_distances: got goal {goals.tolist()}, expected cells, row before column, on "
+            f"a map of {' x '.join(map(str, shape))}"
         )
     distance = np.full(is_free.shape, np.inf)
-    queue = [(0.0, int(y), int(x)) for y, x in goals if is_free[y, x]]
+    queue = [(0.0, tuple(int(i) for i in cell)) for cell in goals if is_free[tuple(cell)]]
+    steps = [step for step in itertools.product((-1, 0, 1), repeat=dims) if any(step)]
+    steps = [step for step in steps if moves == 8 or sum(map(abs, step)) == 1]
     while queue:
-        here, y, x = heapq.heappop(queue)
-        if here >= distance[y, x]:
+        here, cell = heapq.heappop(queue)
+        if here >= distance[cell]:
             continue
-        distance[y, x] = here
-        for dy in (-1, 0, 1):
-            for dx in (-1, 0, 1):
-                is_diagonal = dy != 0 and dx != 0
-                if (dy == dx == 0) or (is_diagonal and moves == 4):
+        distance[cell] = here
+        for step in steps:
+            there = tuple(i + d for i, d in zip(cell, step, strict=True))
+            if wrap:
+                there = tuple(i % n for i, n in zip(there, shape, strict=True))
+            if not all(0 <= i < n for i, n in zip(there, shape, strict=True)) or not is_free[there]:
+                continue
+            is_diagonal = sum(map(abs, step)) == 2
+            if is_diagonal and not corner_cutting:
+                (y, x), (v, u) = cell, there
+                if not (is_free[v, x] and is_free[y, u]):
                     continue
-                v, u = y + dy, x + dx
-                if wrap:
-                    v, u = v % height, u % width
-                if not (0 <= v < height and 0 <= u < width and is_free[v, u]):
-                    continue
-                beside = is_free[v, x] and is_free[y, u]
-                if is_diagonal and not corner_cutting and not beside:
-                    continue
-                length = math.sqrt(2) if is_diagonal and costs == "octile" else 1.0
-                heapq.heappush(queue, (here + length, v, u))
+            length = math.sqrt(2) if is_diagonal and costs == "octile" else 1.0
+            heapq.heappush(queue, (here + length, there))
     return distance

@@ -1,13 +1,18 @@
 """Does turning the input turn the output?"""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 
 from jplan._typing import Array, PyTree
+from jplan.mdp import VOXEL_MOVES as MOVES
 from jplan.testing._compare import assert_close
+
+# name, what it does to a field, what it does to the actions
+_Symmetry: TypeAlias = tuple[str, Callable[[Array], Array], Callable[[Array], Array]]
 
 
 def assert_equivariant(
@@ -53,9 +58,9 @@ def assert_equivariant(
 def assert_grid_equivariant(
     planner_fn: Callable[[Array], Array], maps: Array, *, moves: int = 4, atol: float
 ) -> None:
-    """Assert that a map planner commutes with the 8 symmetries of the square.
+    """Assert that a map planner commutes with the symmetries of the square, or of the cube.
 
-    planner(g maps)(g s, g a) = planner(maps)(s, a), for all turns and reflections g
+    planner(g maps)(g s, g a) = planner(maps)(s, a), for all 8, or 48, turns and reflections g
 
     A quarter turn counter-clockwise turns N into W, W into S, S into E and E into N, so it shifts
     the logits of the actions by one; a reflection swaps E and W. The planners of the plain VIN
@@ -64,8 +69,8 @@ def assert_grid_equivariant(
     Args:
       planner_fn: maps [..., H, W, C] -> logits [..., H, W, A]; it must take any H and W, or the
         maps must be square.
-      maps: [..., H, W, C].
-      moves: A, 4 or 8, in the order N, W, S, E, NW, SW, SE, NE.
+      maps: [..., H, W, C], or [..., D, H, W, C] with six moves.
+      moves: A, 4 or 8, in the order N, W, S, E, NW, SW, SE, NE, or 6 as in `jplan.mdp.VOXEL_MOVES`.
       atol: largest absolute difference of a logit.
 
     Raises:
@@ -87,10 +92,11 @@ def assert_grid_equivariant(
     convolutions", section 4.
     """
     maps = jnp.asarray(maps)
-    if moves not in (4, 8) or maps.ndim < 3:
+    dims = 3 if moves == 6 else 2
+    if moves not in (4, 6, 8) or maps.ndim <= dims:
         raise ValueError(
             f"assert_grid_equivariant: got moves {moves} and maps {maps.shape}, expected 4 or 8, "
-            "and [..., H, W, C]; add a channel axis"
+            "and [..., H, W, C], or 6 and [..., D, H, W, C]; add a channel axis"
         )
     logits = jnp.asarray(planner_fn(maps))
     if logits.shape != (*maps.shape[:-1], moves):
@@ -98,16 +104,41 @@ def assert_grid_equivariant(
             f"assert_grid_equivariant: got logits {logits.shape} for maps {maps.shape}, expected "
             f"{(*maps.shape[:-1], moves)}; set moves to the planner's number of actions"
         )
+    for name, transform, permute_actions in _SYMMETRIES[dims]():
+        assert_close(
+            planner_fn(transform(maps)),
+            permute_actions(transform(logits)),
+            atol=atol,
+            what=f"logits of the maps after {name}",
+        )
+
+
+def _square_symmetries() -> Iterator[_Symmetry]:
     for turns in range(4):
         for is_reflected in (False, True):
-            transform = functools.partial(_transform, turns=turns, is_reflected=is_reflected)
+            options = {"turns": turns, "is_reflected": is_reflected}
             reflection = " and a left-right reflection" if is_reflected else ""
-            assert_close(
-                planner_fn(transform(maps)),
-                _permute_actions(transform(logits), turns, is_reflected),
-                atol=atol,
-                what=f"logits of the maps after {turns} quarter turns{reflection}",
+            yield (
+                f"{turns} quarter turns{reflection}",
+                functools.partial(_transform, **options),
+                functools.partial(_permute_actions, **options),
             )
+
+
+def _cube_symmetries() -> Iterator[_Symmetry]:
+    for axes in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+
+            def transform(field: Array, axes: Any = axes, signs: Any = signs) -> Array:
+                field = jnp.moveaxis(field, [a - 4 for a in axes], (-4, -3, -2))
+                return jnp.flip(field, [i - 4 for i in range(3) if signs[i] < 0])
+
+            moved = [tuple(s * move[a] for a, s in zip(axes, signs, strict=True)) for move in MOVES]
+            order = jnp.array([moved.index(move) for move in MOVES])
+            yield f"axes {axes} and signs {signs}", transform, lambda x, o=order: x[..., o]
+
+
+_SYMMETRIES = {2: _square_symmetries, 3: _cube_symmetries}
 
 
 def _transform(field: Array, turns: int, is_reflected: bool) -> Array:

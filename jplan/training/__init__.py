@@ -17,6 +17,7 @@ from jplan.training._step import (
     step_keys,
     train_step,
 )
+from jplan.training._train import train
 
 __all__ = [
     "CheckpointFolder",
@@ -33,5 +34,6 @@ __all__ = [
     "save",
     "scan_steps",
     "step_keys",
+    "train",
     "train_step",
 ]

@@ -81,10 +81,10 @@ def evaluate(
             )
         return jax.vmap(lambda *planned: measure(planned))(task, greedy_actions(logits), keys)
 
-    if tasks.free.ndim != 3 or batch_size < 1:
+    if tasks.free.ndim != tasks.goal.shape[-1] + 1 or batch_size < 1:
         raise ValueError(
             f"tasks.free has shape {list(tasks.free.shape)} and batch_size is {batch_size}, "
-            "expected [N, H, W] and a whole number from 1 on."
+            "expected [N, H, W], or [N, D, H, W] with goals [N, 3], and a whole number from 1 on."
         )
     count = tasks.free.shape[0]
     keys = jax.random.split(key, count)

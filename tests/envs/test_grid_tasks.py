@@ -76,7 +76,7 @@ def test_random_free_cell_in_double_precision_draws_the_same():
 
 
 @pytest.mark.parametrize(
-    "free", [np.ones((3, 3), np.float32), np.ones((2, 3, 3), bool), np.ones((0, 3), bool)]
+    "free", [np.ones((3, 3), np.float32), np.ones((2, 3, 3, 3), bool), np.ones((0, 3), bool)]
 )
 def test_random_free_cell_refuses_what_is_no_map(key, free):
     with pytest.raises(ValueError, match="expected a non-empty bool"):

@@ -21,10 +21,10 @@ TAPS = {"N": 1, "W": 3, "S": 7, "E": 5}  # in the row-major 3x3 kernel
 
 def taught_cell(*, hard, sharp=50.0):
     """A cell whose kernel has been set to the four moves of a grid."""
-    cell = MaxPlusCell(4, kernel_size=3, hard=hard, rngs=nnx.Rngs(0))
+    cell = MaxPlusCell.create(4, kernel_size=3, hard=hard, rngs=nnx.Rngs(0))
     logits = np.zeros((4, 9))
     logits[range(4), list(TAPS.values())] = sharp
-    cell.kernel[...] = jnp.asarray(logits)
+    cell.kernel[...] = jnp.asarray(logits).reshape(4, 3, 3)
     return cell
 
 
@@ -98,7 +98,7 @@ def test_soft_step_by_hand(x64):
     cell = taught_cell(hard=False)
     logits = np.full((4, 9), -1e3)
     logits[:, 3] = logits[:, 5] = 0
-    cell.kernel[...] = jnp.asarray(logits)
+    cell.kernel[...] = jnp.asarray(logits).reshape(4, 3, 3)
     inputs = MaxPlusInputs(cost=2.0 * jnp.ones((4, 1, 3)), goal=jnp.asarray([[True, False, False]]))
     value = cell(jnp.asarray([[0.0, -7.0, -3.0]]), inputs)
     expected = [0, np.log((1 + np.exp(-3)) / 2) - 2, -7 - np.log(2) - 2]
@@ -108,7 +108,7 @@ def test_soft_step_by_hand(x64):
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_step_is_monotone_and_never_below_the_floor(hard):
     rng = np.random.default_rng(0)
-    cell = MaxPlusCell(4, kernel_size=3, hard=hard, rngs=nnx.Rngs(0))
+    cell = MaxPlusCell.create(4, kernel_size=3, hard=hard, rngs=nnx.Rngs(0))
     cost = jnp.asarray(rng.uniform(1, 4, (4, 6, 5)), jnp.float32)
     goal = jnp.zeros((6, 5), bool).at[0, 0].set(True)
     inputs = MaxPlusInputs(cost=cost, goal=goal)
@@ -121,7 +121,7 @@ def test_the_step_is_monotone_and_never_below_the_floor(hard):
 
 
 def test_without_a_goal_everything_is_at_the_floor_and_has_no_opinion():
-    cell = MaxPlusCell(4, kernel_size=3, rngs=nnx.Rngs(0))
+    cell = MaxPlusCell.create(4, kernel_size=3, rngs=nnx.Rngs(0))
     inputs = MaxPlusInputs(cost=jnp.ones((4, 5, 5)), goal=jnp.zeros((5, 5), bool))
     solution = solve(cell, inputs)
     assert solution.status == jp.Status.CONVERGED
@@ -159,6 +159,6 @@ def test_readout_is_bounded_and_ranks_by_value():
 
 def test_even_kernel_gets_advice():
     with pytest.raises(ValueError, match="odd"):
-        MaxPlusCell(4, kernel_size=2, rngs=nnx.Rngs(0))
+        MaxPlusCell.create(4, kernel_size=2, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="odd"):
         MoveCostMapper(2, 4, hidden=3, kernel_size=2, rngs=nnx.Rngs(0))

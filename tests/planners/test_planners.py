@@ -20,6 +20,7 @@ PLANNERS = {
     "MaxPlusVIN, hard": row(planners.MaxPlusVIN, hard=True),
     "SPT": row(planners.SPT, hidden=8, heads=2, max_steps=20),
     "SymGPPN": row(planners.SymGPPN, hidden=16, max_steps=20),
+    "SymMaxPlusVIN": row(planners.SymMaxPlusVIN, hidden=8),
     "SymVIN": row(planners.SymVIN, hidden=16, q_channels=16, max_steps=20),
     "VIN": row(planners.VIN, q_channels=5, max_steps=20),
     "VIN, observed kernel": row(planners.VIN, q_channels=5, max_steps=20, observed_kernel=True),
@@ -117,6 +118,7 @@ def test_double_precision_is_double_throughout(make, x64):
 SILENT = {
     # The goal's layer or the map's own kernel starts at zero, so what feeds it is not moved yet.
     "MaxPlusVIN": ["scale_"],
+    "SymMaxPlusVIN": ["scale_"],
     "VIN, observed kernel": ["kernel_mapper']['kernel", "kernel_mapper']['bias"],
     # Moves and gates are settled.
     "MaxPlusVIN, hard": ["cell']['kernel", "gate_", "scale_kernel", "scale_bias"],
@@ -245,13 +247,16 @@ def test_gppn_is_trained_through_every_step():
             planner.solve(maps, adjoint=adjoint)
 
 
-def test_hardened_keeps_the_parameters():
-    planner = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(3))
+@pytest.mark.parametrize("name", ["MaxPlusVIN", "SymMaxPlusVIN"])
+def test_hardened_keeps_the_parameters(name):
+    planner = PLANNERS[name](rngs=nnx.Rngs(3))
     hard = planner.hardened()
     assert hard.hard
-    assert hard.cell.hard
     assert not planner.hard
     chex.assert_trees_all_equal(nnx.state(hard), nnx.state(planner))
+    made_hard = PLANNERS[name](rngs=nnx.Rngs(3), hard=True)
+    chex.assert_trees_all_equal(hard(some_maps()), made_hard(some_maps()))
+    assert jnp.abs(hard(some_maps()) - planner(some_maps())).max() > 1e-3
 
 
 def test_parts_can_be_swapped():
@@ -280,7 +285,7 @@ def test_cells_out_of_reach_have_the_value_minus_infinity():
 
     planner = planners.MaxPlusVIN(4, 2, hard=True, rngs=nnx.Rngs(0))
     planner.mapper = Walls()
-    planner.cell.kernel[...] = jax.nn.one_hot(jnp.asarray([1, 3, 7, 5]), 9)
+    planner.cell.kernel[...] = jax.nn.one_hot(jnp.asarray([1, 3, 7, 5]), 9).reshape(4, 3, 3)
     value = planner.solve(maps).value
     exact = jp.mdp.value_iteration(jp.mdp.GridMDP.from_free(free, goal=(2, 1), moves=4)).value
     np.testing.assert_array_equal(value, exact)

@@ -18,6 +18,7 @@ PLANNERS = {
     "SymVIN": row(planners.SymVIN, actions=4, q_channels=24),
     "SymVIN, 8 moves": row(planners.SymVIN, actions=8, q_channels=24),
     "SymGPPN": row(planners.SymGPPN, actions=4),
+    "SymMaxPlusVIN": row(planners.SymMaxPlusVIN, actions=4),
 }
 SOLVERS = {"Picard": jp.Picard, "Anderson": jp.Anderson, "Broyden": jp.Broyden}
 
@@ -34,7 +35,11 @@ def entropy(logits):
 
 @pytest.mark.parametrize(
     ("name", "solver"),
-    [("SymVIN, 8 moves", "Picard"), *((n, s) for n in ("SymVIN", "SymGPPN") for s in SOLVERS)],
+    [
+        ("SymVIN, 8 moves", "Picard"),
+        ("SymMaxPlusVIN", "Picard"),
+        *((n, s) for n in ("SymVIN", "SymGPPN") for s in SOLVERS),
+    ],
 )
 def test_logits_turn_with_the_map(name, solver, x64):
     planner = PLANNERS[name](solver=SOLVERS[solver](max_steps=12, tol=0.0))
@@ -99,10 +104,10 @@ def test_a_plain_readout_breaks_the_symmetry_of_the_logits_only():
     [
         ({"hidden": 20}, "hidden is 20, expected a multiple of 8, the order of D4, such as 24"),
         ({"group": "O"}, "group is 'O', expected 'D4'"),
-        ({"actions": 5}, "equivariant_readout=False"),
+        ({"actions": 5}, "actions is 5, expected 4 or 8"),
     ],
 )
-@pytest.mark.parametrize("name", ["SymVIN", "SymGPPN"])
+@pytest.mark.parametrize("name", ["SymVIN", "SymGPPN", "SymMaxPlusVIN"])
 def test_mistakes_get_advice(name, options, message):
     with pytest.raises(ValueError, match=message):
         PLANNERS[name](**options)

@@ -8,6 +8,7 @@ import time
 
 import chex
 import jax
+import jax.numpy as jnp
 import optax
 import pytest
 from flax import nnx
@@ -160,3 +161,35 @@ def test_train_step_is_pure(key):
     assert set(metrics) == {"loss", "accuracy", "success", "gradient_norm"}
     chex.assert_trees_all_equal(first.params, second.params)
     assert metrics["gradient_norm"] > 0
+
+
+def test_train_compiles_once_for_all_seeds_and_leaves_the_module_alone():
+    traces = []
+
+    def loss_fn(planner, maps, key):
+        del key
+        traces.append(None)
+        return jnp.mean((planner(maps) - 1) ** 2), {}
+
+    run = functools.partial(
+        training.train,
+        batch_fn=lambda key: jax.random.uniform(key, (2, 7, 7, 2)),
+        loss_fn=loss_fn,
+        optimizer=optax.adam(1e-2),
+        num_steps=60,
+        progress=False,
+    )
+    first, again = (
+        planners.ConvGPPN(4, 2, hidden=4, max_steps=5, rngs=nnx.Rngs(seed)) for seed in (0, 1)
+    )
+    before = nnx.state(first)
+    trained, rows = run(first, key=jax.random.key(0))
+    once = len(traces)
+    run(again, key=jax.random.key(1))
+    assert len(traces) == once
+    assert [row["step"] for row in rows] == [20, 40, 60]
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    chex.assert_trees_all_equal(nnx.state(first), before)
+    assert float(jnp.mean((trained(jnp.ones((1, 7, 7, 2))) - 1) ** 2)) < 0.2
+    with pytest.raises(ValueError, match="multiple of the steps of one call"):
+        run(first, key=jax.random.key(0), num_steps=30)

@@ -1,0 +1,119 @@
+"""Voxel mazes: trained on small cubes, measured on large ones."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from flax import nnx
+
+from jplan import envs, mdp, planners, testing, training, viz
+
+SIZE, STEPS = 7, 24  # of the mazes in training, and of the iteration
+STAGES = {"soft": 400, "hard": 200}
+UNSEEN = {16: 200, 32: 50}  # mazes of each size
+MEASURES = ["success", "optimality", "spl"]
+
+
+def draw_tasks(key, size, count):
+    """Voxel mazes by the law of `envs.voxel_maze`."""
+    return jax.vmap(lambda key: envs.voxel_maze(key, size))(jax.random.split(key, count))
+
+
+def batch_fn(key):
+    """Sixteen mazes with all their optimal actions."""
+    return training.imitation_batch(draw_tasks(key, SIZE, 16), moves=6)
+
+
+def loss_fn(planner, batch, key):
+    """Imitation in all cells that can reach the goal."""
+    del key
+    return training.imitation_loss(planner.solve(batch.maps, num_steps=STEPS).logits, batch)
+
+
+@functools.cache
+def make_optimizer(steps):
+    """Adam with cosine decay; one object a stage, so that seeds share what is compiled."""
+    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "size", "count"))
+def measure(state, key, *, graphdef, size, count):
+    """Mean measures, and the longest shortest path among the mazes."""
+    tasks = draw_tasks(key, size, count)
+    planner = nnx.merge(graphdef, state)
+    measures = training.evaluate(planner, tasks, key, moves=6, batch_size=1)
+    lengths = lambda task: (
+        -mdp.value_iteration(mdp.GridMDP.from_free(task.free, task.goal, moves=6)).value
+    )
+    longest = jax.lax.map(lambda task: _largest(lengths(task)), tasks).max()
+    return {name: jnp.nanmean(getattr(measures, name)) for name in MEASURES}, longest
+
+
+def _largest(lengths):
+    return jnp.where(jnp.isfinite(lengths), lengths, 0).max()
+
+
+def run_mazes(seed, out, smoke):
+    """Rows of the table, one a size."""
+    planner = planners.VoxelVIN(2, rngs=nnx.Rngs(seed))
+    keys = jax.random.split(jax.random.key(seed), len(STAGES))
+    seconds = 0.0
+    for (stage, steps), key in zip(STAGES.items(), keys, strict=True):
+        steps = 20 if smoke else steps
+        planner, log = training.train(
+            planner.hardened() if stage == "hard" else planner,
+            batch_fn=batch_fn,
+            loss_fn=loss_fn,
+            optimizer=make_optimizer(steps),
+            key=key,
+            num_steps=steps,
+            directory=out / "runs" / f"mazes_{seed}_{stage}",
+            label=f"voxel mazes, seed {seed}, {stage}",
+        )
+        seconds += log[-1]["seconds"]
+    training.save(out / "runs" / f"mazes_{seed}" / "planner", planner)
+    check_symmetry(planner)
+    graphdef, state = nnx.split(planner)
+    for size, count in ({8: 4} if smoke else UNSEEN).items():
+        key = jax.random.key(2027 + size)
+        shares, longest = measure(state, key, graphdef=graphdef, size=size, count=count)
+        row = {"seed": seed, "size": size, "mazes": count, "longest_path": int(longest)}
+        row |= {name: round(float(value), 5) for name, value in shares.items()}
+        yield row | {"train_seconds": round(seconds, 1)}
+    draw(planner, 8 if smoke else 16, out / "maze.png")
+
+
+def check_symmetry(planner):
+    """AssertionError unless the 48 turned and reflected copies of a maze have the same logits."""
+    maps = envs.as_map(draw_tasks(jax.random.key(3), 9, 1))
+    plan = nnx.jit(lambda maps: planner(maps))
+    testing.assert_grid_equivariant(plan, maps, moves=6, atol=1e-4)
+
+
+def draw(planner, size, path):
+    """The way through one perfect maze, from the farthest cell, among its passages."""
+    task = envs.voxel_maze(jax.random.key(8), size, decimation=0.0)
+    grid = mdp.GridMDP.from_free(task.free, task.goal, moves=6)
+    distance = -np.asarray(mdp.value_iteration(grid).value)
+    distance[~np.isfinite(distance)] = -1
+    start = np.array(np.unravel_index(distance.argmax(), distance.shape))
+    actions = planner(envs.as_map(task)).argmax(-1)
+    plan = mdp.extract_path(grid, actions, start, max_length=int(2 * distance.max()))
+    cells = np.asarray(plan.positions)
+    cells = cells[(cells >= 0).all(-1)]
+    figure = plt.figure(figsize=(7, 7), layout="constrained")
+    axes = figure.add_subplot(projection="3d")
+    free = np.argwhere(task.free)
+    axes.scatter(*free.T[::-1], s=4, color="0.75", depthshade=False)
+    axes.plot(*cells.T[::-1], color="C0", linewidth=2)
+    axes.scatter(*cells[0][::-1], s=70, color="C2", label="start")
+    axes.scatter(*np.asarray(task.goal)[::-1], s=70, color="C3", marker="s", label="goal")
+    reached = f"{int(plan.num_steps)} steps" if plan.reached else "goal not reached"
+    axes.set(xlabel="x", ylabel="y", zlabel="z")
+    axes.set_title(f"maze of {size}³ voxels: {reached}, shortest {distance.max():.0f}")
+    axes.legend()
+    viz.save_figure(figure, path)

@@ -1,0 +1,107 @@
+"""Roadmaps with a current: trained on 200 nodes, measured on 1,000."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jplan import envs, mdp, planners, training
+
+NODES, STEPS = 200, 1500
+UNSEEN = {200: 50, 1000: 50}  # roadmaps of each size
+
+
+def make_batch(key, nodes, count):
+    """Roadmaps, their optimal next nodes, and which nodes count."""
+    graphs = jax.vmap(lambda key: envs.roadmap(key, nodes))(jax.random.split(key, count))
+
+    def solve(graph):
+        problem = envs.roadmap_mdp(graph)
+        value = mdp.value_iteration(problem).value
+        # Costs are real numbers, so the only ties are those of rounding.
+        return mdp.optimal_actions(problem, value, tol=1e-6), jnp.isfinite(value) & (value < 0)
+
+    return graphs, *jax.vmap(solve)(graphs)
+
+
+def batch_fn(key):
+    """Eight roadmaps."""
+    return make_batch(key, NODES, 8)
+
+
+def loss_fn(planner, batch, key):
+    """Imitation at all nodes that can reach the goal."""
+    del key
+    graphs, optimal, mask = batch
+    logits = planner(graphs)
+    target = optimal / jnp.maximum(optimal.sum(-1, keepdims=True), 1)
+    losses = optax.losses.safe_softmax_cross_entropy(logits, target)
+    mean = lambda values: jnp.where(mask, values, 0).sum() / mask.sum()
+    return mean(losses), {"accuracy": mean(is_optimal(logits, optimal))}
+
+
+def is_optimal(logits, optimal):
+    """Whether the greedy next node is an optimal one."""
+    return jnp.take_along_axis(optimal, logits.argmax(-1, keepdims=True), axis=-1)[..., 0]
+
+
+@functools.cache
+def make_optimizer(steps):
+    """Adam with cosine decay."""
+    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "nodes", "count"))
+def measure(state, key, *, graphdef, nodes, count):
+    """Share of nodes with an optimal next step, how many count, and the longest solve."""
+    planner = nnx.merge(graphdef, state)
+
+    def on_one(key):
+        graphs, optimal, mask = make_batch(key, nodes, 1)
+        out = planner.solve(graphs)
+        right = mask & is_optimal(out.logits, optimal)
+        return right.sum() / mask.sum(), mask.mean(), out.solution.num_steps.max()
+
+    shares, counted, steps = jax.lax.map(on_one, jax.random.split(key, count))
+    return shares.mean(), counted.mean(), steps.max()
+
+
+def symmetry_gap(planner):
+    """Largest difference of a logit between a roadmap and turned or reflected copies."""
+    graph = envs.roadmap(jax.random.key(3), NODES)
+    plan = nnx.jit(lambda graph: planner(graph))
+    gaps = []
+    for key in jax.random.split(jax.random.key(4), 8):
+        turn, _ = jnp.linalg.qr(jax.random.normal(key, (3, 3)))
+        turned = dataclasses.replace(
+            graph, positions=graph.positions @ turn.T, current=graph.current @ turn.T
+        )
+        gaps.append(jnp.abs(plan(turned) - plan(graph)).max())
+    return float(jnp.stack(gaps).max())
+
+
+def run_roadmaps(seed, out, smoke):
+    """Rows of the table, one a size."""
+    steps = 20 if smoke else STEPS
+    planner, log = training.train(
+        planners.RoadmapVIN(rngs=nnx.Rngs(seed)),
+        batch_fn=batch_fn,
+        loss_fn=loss_fn,
+        optimizer=make_optimizer(steps),
+        key=jax.random.key(seed),
+        num_steps=steps,
+        directory=out / "runs" / f"roadmaps_{seed}",
+        label=f"roadmaps, seed {seed}",
+    )
+    gap = symmetry_gap(planner)
+    graphdef, state = nnx.split(planner)
+    for nodes, count in ({50: 2} if smoke else UNSEEN).items():
+        key = jax.random.key(2027 + nodes)
+        share, counted, most = measure(state, key, graphdef=graphdef, nodes=nodes, count=count)
+        row = {"seed": seed, "nodes": nodes, "roadmaps": count, "counted": round(float(counted), 4)}
+        row |= {"optimal_next_steps": round(float(share), 5), "most_iterations": int(most)}
+        yield row | {"symmetry_gap": f"{gap:.1e}", "train_seconds": round(log[-1]["seconds"], 1)}

@@ -1,0 +1,103 @@
+"""From an untrained module to a trained one in one call."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import optax
+from flax import nnx
+
+from jplan._typing import Array, PyTree
+from jplan.training._fit import fit
+from jplan.training._step import LossFn, init_state, scan_steps
+
+Module = TypeVar("Module", bound=nnx.Module)
+
+# On module level, so that a second run with the same functions does not compile anew.
+_advance = jax.jit(
+    scan_steps, static_argnames=("batch_fn", "graphdef", "optimizer", "loss_fn", "num_steps")
+)
+
+
+def train(
+    module: Module,
+    *,
+    batch_fn: Callable[[Array], PyTree],
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    key: Array,
+    num_steps: int,
+    steps_per_call: int = 20,
+    directory: str | pathlib.Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 200,
+    label: str = "training",
+    progress: bool = True,
+) -> tuple[Module, list[dict[str, float]]]:
+    """Train all variables of a module, data made on the device.
+
+    `fit` over a jitted `scan_steps`. For several seeds pass the same function and optimiser
+    objects, and the steps are compiled once.
+
+    Args:
+      module: any NNX module; it is not changed.
+      batch_fn: pure, ``batch_fn(key) -> batch``.
+      loss_fn: ``loss_fn(module, batch, key) -> (loss, metrics)``.
+      optimizer: optax optimiser.
+      key: consumed; the randomness of the run.
+      num_steps: training steps in all, a multiple of ``steps_per_call``.
+      steps_per_call: steps between two looks at the progress.
+      directory: see `fit`.
+      settings: see `fit`.
+      checkpoint_every: see `fit`.
+      label: see `fit`.
+      progress: see `fit`.
+
+    Returns:
+      The trained module, and one dict for each call with ``step``, ``seconds`` and the metrics.
+
+    Raises:
+      ValueError: as `fit`.
+
+    Differentiability: not intended.
+
+    Example:
+      >>> import jplan as jp
+      >>> planner = jp.planners.ConvGPPN(4, 2, hidden=4, max_steps=9, rngs=nnx.Rngs(0))
+      >>> planner, rows = train(
+      ...     planner,
+      ...     batch_fn=lambda key: jax.random.uniform(key, (2, 7, 7, 2)),
+      ...     loss_fn=lambda planner, maps, key: ((planner(maps) ** 2).mean(), {}),
+      ...     optimizer=optax.adam(1e-2),
+      ...     key=jax.random.key(0),
+      ...     num_steps=4,
+      ...     steps_per_call=2,
+      ...     progress=False,
+      ... )
+      >>> [row["step"] for row in rows]
+      [2, 4]
+    """
+    graphdef, state = init_state(module, optimizer, key)
+
+    def advance(state: Any) -> Any:
+        return _advance(
+            state,
+            batch_fn=batch_fn,
+            graphdef=graphdef,
+            optimizer=optimizer,
+            loss_fn=loss_fn,
+            num_steps=steps_per_call,
+        )
+
+    state, rows = fit(
+        advance,
+        state,
+        num_steps=num_steps,
+        directory=directory,
+        settings=settings,
+        checkpoint_every=checkpoint_every,
+        label=label,
+        progress=progress,
+    )
+    return nnx.merge(graphdef, state.params), rows
