@@ -14,6 +14,7 @@ from jplan.nn._max_plus import (
     MoveCostMapper,
     MoveCosts,
 )
+from jplan.nn._observation_mappers import PanoramaMapper, ResidualBlock, WorkspaceMapper
 from jplan.nn._path_lstm import PathLSTMCell
 from jplan.nn._regular_bellman import (
     RegularBellmanCell,
@@ -41,16 +42,19 @@ __all__ = [
     "MaxPlusReadout",
     "MoveCostMapper",
     "MoveCosts",
+    "PanoramaMapper",
     "PathLSTMCell",
     "RegularBellmanCell",
     "RegularRewardMapper",
     "RegularTransitionKernel",
+    "ResidualBlock",
     "RewardMapper",
     "SteerableCostMapper",
     "SteerableGRU",
     "SteerableKernel",
     "TransitionKernel",
     "VoxelCostMapper",
+    "WorkspaceMapper",
     "group_action",
     "group_elements",
     "loop_convolution",

@@ -2,6 +2,7 @@
 
 from jplan.planners._conv_gppn import ConvGPPN
 from jplan.planners._gppn import GPPN
+from jplan.planners._mapped_planner import MappedPlanner
 from jplan.planners._max_plus_vin import MaxPlusVIN
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._reactive_cnn import CNN
@@ -22,6 +23,7 @@ __all__ = [
     "VIN",
     "AbstractMapPlanner",
     "ConvGPPN",
+    "MappedPlanner",
     "MaxPlusVIN",
     "PlannerOutput",
     "RoadmapVIN",

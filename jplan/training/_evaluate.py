@@ -7,16 +7,17 @@ import jax
 
 from jplan import mdp
 from jplan._batches import map_batches
-from jplan._typing import Array
+from jplan._typing import Array, PyTree
 from jplan.envs import GridTask, as_map, random_free_cell
 from jplan.training._imitation import greedy_actions
 
 
 def evaluate(
-    planner: Callable[[Array], Array],
+    planner: Callable[[PyTree], Array],
     tasks: GridTask,
     key: Array,
     *,
+    inputs: PyTree = None,
     moves: int = 4,
     costs: Literal["octile", "unit"] = "unit",
     corner_cutting: bool = True,
@@ -33,6 +34,8 @@ def evaluate(
       planner: maps [B, H, W, 2] -> logits [B, H, W, A]; a cell with a NaN logit has no action.
       tasks: `GridTask` with a leading axis N.
       key: consumed; draws the single starts.
+      inputs: what the planner reads in place of the maps, such as pictures; a pytree with a
+        leading axis N. None gives it the maps.
       moves: static, 4 or 8; the planner's A.
       costs: static, of diagonal moves.
       corner_cutting: static.
@@ -71,9 +74,9 @@ def evaluate(
         start = random_free_cell(key, mdp.reachable(value) & ~grid.is_terminal)
         return mdp.plan_measures(grid, actions, start=start, value=value)
 
-    def batch(chunk: tuple[GridTask, Array]) -> mdp.PlanMeasures:
-        task, keys = chunk
-        logits = planner(as_map(task))
+    def batch(chunk: tuple[GridTask, Array, PyTree]) -> mdp.PlanMeasures:
+        task, keys, inputs = chunk
+        logits = planner(as_map(task) if inputs is None else inputs)
         if logits.shape[-1] != moves:
             raise ValueError(
                 f"the planner returns {logits.shape[-1]} logits a cell, expected {moves}, one for "
@@ -88,4 +91,4 @@ def evaluate(
         )
     count = tasks.free.shape[0]
     keys = jax.random.split(key, count)
-    return map_batches(batch, (tasks, keys), min(batch_size, max(count, 1)))
+    return map_batches(batch, (tasks, keys, inputs), min(batch_size, max(count, 1)))

@@ -42,8 +42,8 @@ def entropy(logits):
     ],
 )
 def test_logits_turn_with_the_map(name, solver, x64):
-    planner = PLANNERS[name](solver=SOLVERS[solver](max_steps=12, tol=0.0))
-    plan = nnx.jit(lambda maps: planner(maps))
+    planner, solver = PLANNERS[name](), SOLVERS[solver](max_steps=12, tol=0.0)
+    plan = nnx.jit(lambda maps: planner.solve(maps, solver=solver).logits)
     moves = planner.actions
     assert_grid_equivariant(plan, some_maps(float), moves=moves, atol=1e-12)
     assert jnp.abs(plan(some_maps(float))).max() > 1e-3

@@ -1,0 +1,86 @@
+"""Data efficiency: SymVIN beside VIN with as many channels, on training sets of several sizes."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jplan import envs, planners, testing, training
+
+MAPS = [100, 300, 1000, 3000]
+SIZE, ITERATIONS, BATCH, STEPS, UNSEEN = 15, 30, 16, 1000, 500
+PLANNERS = {"SymVIN": planners.SymVIN, "VIN": planners.VIN}
+
+
+def draw_tasks(key, size, count):
+    """Mazes by the law of `envs.maze`."""
+    return jax.vmap(lambda key: envs.maze(key, size))(jax.random.split(key, count))
+
+
+@functools.cache
+def make_batch_fn(size, count, seed):
+    """Batches from a set of so many mazes; the smaller sets are the beginnings of the larger."""
+    tasks = jax.jit(draw_tasks, static_argnums=(1, 2))(jax.random.key(1000 + seed), size, max(MAPS))
+
+    def batch_fn(key):
+        chosen = jax.random.randint(key, (BATCH,), 0, count)
+        return training.imitation_batch(jax.tree.map(lambda leaf: leaf[chosen], tasks))
+
+    return batch_fn
+
+
+def loss_fn(planner, batch, key):
+    """Imitation of all optimal actions in all cells that can reach the goal."""
+    del key
+    return training.imitation_loss(planner(batch.maps), batch)
+
+
+@functools.cache
+def make_optimizer(steps):
+    """Adam with cosine decay; one object, so that seeds share what is compiled."""
+    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "size", "count"))
+def measure(state, *, graphdef, size, count):
+    """Mean measures over unseen mazes."""
+    tasks = draw_tasks(jax.random.key(2027), size, count)
+    measures = training.evaluate(nnx.merge(graphdef, state), tasks, jax.random.key(0))
+    return {name: jnp.nanmean(getattr(measures, name)) for name in ("success", "optimality")}
+
+
+def run_data(seed, options):
+    """Rows of the table: a planner and a number of maps each."""
+    size, steps, unseen = (7, 20, 8) if options.smoke else (SIZE, STEPS, UNSEEN)
+    for count in options.maps:
+        for name, make in PLANNERS.items():
+            planner = make(
+                4, 2, q_channels=80, hidden=80, max_steps=ITERATIONS, rngs=nnx.Rngs(seed)
+            )
+            planner, log = training.train(
+                planner,
+                batch_fn=make_batch_fn(size, count, seed),
+                loss_fn=loss_fn,
+                optimizer=make_optimizer(steps),
+                key=jax.random.key(seed),
+                num_steps=steps,
+                directory=options.out / "runs" / f"{name}_{count}_{seed}",
+                label=f"{name}, {count} maps, seed {seed}",
+            )
+            if name == "SymVIN":
+                check_symmetry(planner, size)
+            graphdef, state = nnx.split(planner)
+            shares = measure(state, graphdef=graphdef, size=size, count=unseen)
+            row = {"planner": name, "maps": count, "seed": seed, "steps": steps}
+            row |= {"train_success": round(log[-1]["success"], 5)}
+            row |= {key: round(float(share), 5) for key, share in shares.items()}
+            yield row | {"train_seconds": round(log[-1]["seconds"], 1)}
+
+
+def check_symmetry(planner, size):
+    """AssertionError unless the trained logits on the 8 copies of a maze agree to 1e-5."""
+    maps = envs.as_map(draw_tasks(jax.random.key(7), size, 4))
+    testing.assert_grid_equivariant(nnx.jit(lambda maps: planner(maps)), maps, atol=1e-5)

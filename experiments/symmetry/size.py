@@ -1,0 +1,74 @@
+"""Other sizes: trained on 15x15 mazes, then up to 99x99, to convergence and with fixed budgets."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from data import check_symmetry, draw_tasks
+from flax import nnx
+
+from jplan import planners, training
+
+STAGES = {"soft": 500, "hard": 500}
+SIZES = {15: 500, 27: 300, 49: 100, 99: 50}  # side of the mazes, and how many
+BUDGETS = [15, 30, 50, 80, 141]  # the last is about sqrt(2) times 99
+ITERATIONS = 40  # in training
+
+
+def batch_fn(key):
+    """Thirty-two mazes."""
+    return training.imitation_batch(draw_tasks(key, 15, 32))
+
+
+def loss_fn(planner, batch, key):
+    """Imitation with a fixed budget."""
+    del key
+    return training.imitation_loss(planner.solve(batch.maps, num_steps=ITERATIONS).logits, batch)
+
+
+@functools.cache
+def make_optimizer(steps):
+    """Adam with cosine decay; one object a stage, so that seeds share what is compiled."""
+    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "size", "count"))
+def measure(state, budget, *, graphdef, size, count):
+    """Mean measures over unseen mazes with a budget, which is traced."""
+    tasks = draw_tasks(jax.random.key(2027 + size), size, count)
+    planner = nnx.merge(graphdef, state)
+    plan = lambda maps: planner.solve(maps, num_steps=budget).logits
+    measures = training.evaluate(plan, tasks, jax.random.key(0), batch_size=10)
+    return {name: jnp.nanmean(getattr(measures, name)) for name in ("success", "optimality")}
+
+
+def run_size(seed, options):
+    """Rows of the table: a planner, a size and a budget each."""
+    sizes = {9: 4} if options.smoke else SIZES
+    for name in ("SymMaxPlusVIN", "MaxPlusVIN"):
+        planner = getattr(planners, name)(4, 2, rngs=nnx.Rngs(seed))
+        keys = jax.random.split(jax.random.key(seed), len(STAGES))
+        for (stage, steps), key in zip(STAGES.items(), keys, strict=True):
+            steps = 20 if options.smoke else steps
+            planner, _ = training.train(
+                planner.hardened() if stage == "hard" else planner,
+                batch_fn=batch_fn,
+                loss_fn=loss_fn,
+                optimizer=make_optimizer(steps),
+                key=key,
+                num_steps=steps,
+                directory=options.out / "runs" / f"{name}_{seed}_{stage}",
+                label=f"{name}, seed {seed}, {stage}",
+            )
+        if name == "SymMaxPlusVIN":
+            check_symmetry(planner, 15)
+        graphdef, state = nnx.split(planner)
+        for size, count in sizes.items():
+            # A budget of as many steps as cells is convergence.
+            for budget in [*BUDGETS, size * size]:
+                shares = measure(state, budget, graphdef=graphdef, size=size, count=count)
+                row = {"planner": name, "seed": seed, "size": size, "mazes": count}
+                row |= {"budget": budget if budget < size * size else "convergence"}
+                yield row | {key: round(float(share), 5) for key, share in shares.items()}

@@ -1,0 +1,138 @@
+"""One run: the planner on true maps first, then mapper and planner as one on rendered views."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jplan import envs, planners, training
+from jplan.nn import PanoramaMapper
+
+STEPS = {"planner": 1000, "joint": 400}
+MAZES = {"planner": 16, "joint": 4}  # of a training step
+RATES = {"planner": 5e-3, "joint": 1e-3}
+PLANNERS = {
+    "MaxPlusVIN": (planners.MaxPlusVIN, {}),
+    "SymVIN": (planners.SymVIN, {"q_channels": 80, "hidden": 80}),
+    "ConvGPPN": (planners.ConvGPPN, {"hidden": 32}),
+    "VIN": (planners.VIN, {"q_channels": 80}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run; the budget K does not concern MaxPlusVIN, which plans until convergence."""
+
+    planner: str
+    size: int
+    iterations: int
+    map_loss: float
+    seed: int
+
+
+def draw_tasks(key, size, count):
+    """Mazes by the law of `envs.maze`."""
+    return jax.vmap(lambda key: envs.maze(key, size))(jax.random.split(key, count))
+
+
+@functools.cache
+def make_batch_fn(stage, size):
+    """Mazes and optimal actions, and in the joint stage the views, rendered on the fly."""
+
+    def batch_fn(key):
+        tasks = draw_tasks(key, size, MAZES[stage])
+        targets = training.imitation_batch(tasks)
+        views = jax.vmap(envs.panorama)(tasks.free) if stage == "joint" else None
+        return views, tasks, targets
+
+    return batch_fn
+
+
+@functools.cache
+def make_optimizer(stage, steps):
+    """Adam with cosine decay."""
+    adam = optax.adam(optax.cosine_decay_schedule(RATES[stage], steps))
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
+
+
+def planner_loss(planner, batch, key):
+    """The planner alone, on true maps."""
+    del key
+    targets = batch[2]
+    return training.imitation_loss(planner(targets.maps), targets)
+
+
+@functools.cache
+def make_joint_loss(weight):
+    """Imitation on the mapper's map, and binary cross-entropy of that map."""
+
+    def joint_loss(model, batch, key):
+        del key
+        views, tasks, targets = batch
+        map_logits = model.map(views)
+        loss, metrics = training.imitation_loss(model.plan(map_logits, tasks.goal).logits, targets)
+        of_map = optax.sigmoid_binary_cross_entropy(map_logits, tasks.free).mean()
+        right = jnp.mean((map_logits > 0) == tasks.free)
+        return loss + weight * of_map, metrics | {"map_accuracy": right}
+
+    return joint_loss
+
+
+def train(run, steps, out):
+    """The trained model and the seconds that it took."""
+    make, sizes = PLANNERS[run.planner]
+    sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
+    planner = make(4, 2, **sizes, rngs=nnx.Rngs(run.seed))
+    keys = jax.random.split(jax.random.key(run.seed), 2)
+    seconds = 0.0
+
+    def fit(module, stage, key, loss_fn, name):
+        nonlocal seconds
+        module, log = training.train(
+            module,
+            batch_fn=make_batch_fn(stage, run.size),
+            loss_fn=loss_fn,
+            optimizer=make_optimizer(stage, steps[stage]),
+            key=key,
+            num_steps=steps[stage],
+            directory=out / name,
+            label=name,
+        )
+        seconds += log[-1]["seconds"]
+        return module
+
+    own = f"{run.planner}_{run.size}_{run.iterations}_{run.seed}"
+    planner = fit(planner, "planner", keys[0], planner_loss, f"planner_{own}")
+    model = planners.MappedPlanner(PanoramaMapper(rngs=nnx.Rngs(100 + run.seed)), planner)
+    loss_fn = make_joint_loss(run.map_loss)
+    return fit(model, "joint", keys[1], loss_fn, f"joint_{own}_{run.map_loss}"), seconds
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
+def measure(state, tasks, *, graphdef):
+    """Mean measures of the plans, and how right the mapper's maps are; views are not kept."""
+    model = nnx.merge(graphdef, state)
+    look = lambda maps: model.map(jax.vmap(envs.panorama)(maps[..., 0] > 0.5))
+
+    def plan(maps):
+        goals = jax.vmap(lambda goal: jnp.stack(jnp.unravel_index(goal.argmax(), goal.shape)))
+        return model.plan(look(maps), goals(maps[..., 1]).astype(jnp.int32)).logits
+
+    measures = training.evaluate(plan, tasks, jax.random.key(0), batch_size=4)
+    maps = jax.lax.map(lambda map_: look(map_[None])[0], envs.as_map(tasks))
+    shares = {name: jnp.nanmean(getattr(measures, name)) for name in ("success", "optimality")}
+    return shares | {"map_accuracy": jnp.mean((maps > 0) == tasks.free)}
+
+
+def train_and_evaluate(run, steps, out, count):
+    """The model, and its row of the table."""
+    model, seconds = train(run, steps, out)
+    tasks = jax.jit(draw_tasks, static_argnums=(1, 2))(jax.random.key(2027), run.size, count)
+    graphdef, state = nnx.split(model)
+    shares = measure(state, tasks, graphdef=graphdef)
+    row = dataclasses.asdict(run)
+    row |= {name: round(float(share), 5) for name, share in shares.items()}
+    return model, row | {"train_seconds": round(seconds, 1)}

@@ -1,0 +1,54 @@
+"""Plan for an arm from a picture of its workspace, with a mapper trained through the planner."""
+
+import argparse
+import csv
+import pathlib
+
+from picture import draw
+from runs import PLANNERS, STEPS, Run, train_and_evaluate
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/workspace"))
+    parser.add_argument("--planner", nargs="+", choices=PLANNERS, default=list(PLANNERS))
+    parser.add_argument("--iterations", type=int, default=30, help="budget K")
+    parser.add_argument("--map-loss", type=float, default=1.0, help="its weight in the joint stage")
+    parser.add_argument(
+        "--no-pretraining", action="store_true", help="train mapper and planner jointly at once"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--arms", type=int, default=1000, help="unseen arms to evaluate on")
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
+    options = parser.parse_args()
+    if options.smoke:
+        options.planner, options.iterations, options.seeds, options.arms = ["VIN"], 4, 1, 8
+    return options
+
+
+def main():
+    options = parse_arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    steps = dict.fromkeys(STEPS, 20) if options.smoke else dict(STEPS)
+    if options.no_pretraining:
+        steps["mapper"] = steps["planner"] = 0
+    rows = []
+    for name in options.planner:
+        for seed in range(options.seed, options.seed + options.seeds):
+            run = Run(name, options.iterations, options.map_loss, seed)
+            model, row = train_and_evaluate(run, steps, options.out / "runs", options.arms)
+            rows.append(row)
+            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            if seed == options.seed:
+                draw(model, options.out / f"{name}.png")
+            with open(options.out / "metrics.csv", "w", newline="") as file:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

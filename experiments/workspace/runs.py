@@ -1,0 +1,152 @@
+"""One run: the mapper and the planner apart, then both as one."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jplan import envs, planners, training
+from jplan.nn import WorkspaceMapper
+
+BINS = 18
+STEPS = {"mapper": 6000, "planner": 1000, "joint": 1000}
+ARMS = {"mapper": 32, "planner": 16, "joint": 16}  # of a training step
+RATES = {"mapper": 2e-3, "planner": 5e-3, "joint": 1e-3}
+PLANNERS = {
+    "MaxPlusVIN": (planners.MaxPlusVIN, {}),
+    "SymVIN": (planners.SymVIN, {"q_channels": 80, "hidden": 80}),
+    "ConvGPPN": (planners.ConvGPPN, {"hidden": 32}),
+    "VIN": (planners.VIN, {"q_channels": 80}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run; the budget K does not concern MaxPlusVIN, which plans until convergence."""
+
+    planner: str
+    iterations: int
+    map_loss: float
+    seed: int
+
+
+def draw_arms(key, count):
+    """Pictures of workspaces, and the tasks on their configuration maps."""
+    worlds, tasks = jax.vmap(lambda key: envs.arm_task(key, BINS))(jax.random.split(key, count))
+    return jax.vmap(envs.arm_image)(worlds), tasks
+
+
+@functools.cache
+def make_batch_fn(stage):
+    """Pictures, tasks, optimal actions; one function a stage, so that runs share compilations."""
+
+    def batch_fn(key):
+        pictures, tasks = draw_arms(key, ARMS[stage])
+        return pictures, tasks, training.imitation_batch(tasks, wrap=True)
+
+    return batch_fn
+
+
+@functools.cache
+def make_optimizer(stage, steps):
+    """Adam with cosine decay."""
+    adam = optax.adam(optax.cosine_decay_schedule(RATES[stage], steps))
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
+
+
+def map_loss(map_logits, tasks):
+    """Binary cross-entropy of the map, and the share of its cells that are right."""
+    loss = optax.sigmoid_binary_cross_entropy(map_logits, tasks.free).mean()
+    return loss, jnp.mean((map_logits > 0) == tasks.free)
+
+
+def mapper_loss(mapper, batch, key):
+    """The mapper alone."""
+    del key
+    pictures, tasks, _ = batch
+    graphdef, state = nnx.split(mapper)
+    loss, right = map_loss(jax.vmap(lambda x: nnx.merge(graphdef, state)(x))(pictures), tasks)
+    return loss, {"map_accuracy": right}
+
+
+def planner_loss(planner, batch, key):
+    """The planner alone, on true maps."""
+    del key
+    targets = batch[2]
+    return training.imitation_loss(planner(targets.maps), targets)
+
+
+@functools.cache
+def make_joint_loss(weight):
+    """Both: imitation on the mapper's map, and the loss of that."""
+
+    def joint_loss(model, batch, key):
+        del key
+        pictures, tasks, targets = batch
+        map_logits = model.map(pictures)
+        loss, metrics = training.imitation_loss(model.plan(map_logits, tasks.goal).logits, targets)
+        of_map, right = map_loss(map_logits, tasks)
+        return loss + weight * of_map, metrics | {"map_accuracy": right}
+
+    return joint_loss
+
+
+def train(run, steps, out):
+    """The trained model and the seconds that each stage took."""
+    make, sizes = PLANNERS[run.planner]
+    sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
+    planner = make(4, 2, **sizes, padding="wrap", rngs=nnx.Rngs(run.seed))
+    mapper = WorkspaceMapper(bins=BINS, rngs=nnx.Rngs(100 + run.seed))
+    keys = jax.random.split(jax.random.key(run.seed), 3)
+    seconds = {}
+
+    def fit(module, stage, key, loss_fn, name):
+        if not steps[stage]:
+            return module
+        module, log = training.train(
+            module,
+            batch_fn=make_batch_fn(stage),
+            loss_fn=loss_fn,
+            optimizer=make_optimizer(stage, steps[stage]),
+            key=key,
+            num_steps=steps[stage],
+            directory=out / name,
+            label=name,
+        )
+        seconds[stage] = log[-1]["seconds"]
+        return module
+
+    own = f"{run.planner}_{run.iterations}_{run.seed}"
+    mapper = fit(mapper, "mapper", keys[0], mapper_loss, f"mapper_{run.seed}")
+    planner = fit(planner, "planner", keys[1], planner_loss, f"planner_{own}")
+    loss_fn = make_joint_loss(run.map_loss)
+    kind = f"joint_{own}_{run.map_loss}_{steps['mapper']}"
+    model = planners.MappedPlanner(mapper, planner)
+    return fit(model, "joint", keys[2], loss_fn, kind), seconds
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
+def measure(state, pictures, tasks, *, graphdef):
+    """Mean measures of the plans on the true maps, and how right the mapper's maps are."""
+    model = nnx.merge(graphdef, state)
+    inputs = pictures, tasks.goal
+    measures = training.evaluate(
+        lambda inputs: model(*inputs), tasks, jax.random.key(0), inputs=inputs, wrap=True
+    )
+    maps = jax.lax.map(lambda picture: model.map(picture[None])[0], pictures)
+    shares = {name: jnp.nanmean(getattr(measures, name)) for name in ("success", "optimality")}
+    return shares | {"map_accuracy": jnp.mean((maps > 0) == tasks.free)}
+
+
+def train_and_evaluate(run, steps, out, count):
+    """The model, and its row of the table."""
+    model, seconds = train(run, steps, out)
+    pictures, tasks = jax.jit(draw_arms, static_argnums=1)(jax.random.key(2027), count)
+    graphdef, state = nnx.split(model)
+    shares = measure(state, pictures, tasks, graphdef=graphdef)
+    row = dataclasses.asdict(run) | {"mapper_steps": steps["mapper"]}
+    row |= {name: round(float(share), 5) for name, share in shares.items()}
+    return model, row | {"train_seconds": round(sum(seconds.values()), 1)}

@@ -1,0 +1,169 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Symmetric planning
+#
+# A maze that is turned has a plan that is turned. A planner can learn that from many turned mazes,
+# or it can be built so that it cannot be otherwise. This notebook shows what "built so" means, what
+# it saves, and what else is symmetric: an arm's configuration space, and a cube.
+
+# %%
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from flax import nnx
+
+import jplan as jp
+
+
+def draw_tasks(key, size, count):
+    return jax.vmap(lambda key: jp.envs.maze(key, size))(jax.random.split(key, count))
+
+
+# %% [markdown]
+# ## 1. A symmetry is an assertion
+#
+# `jp.testing.assert_grid_equivariant` turns and reflects the maps in all eight ways, and compares
+# the logits, with the actions permuted: after a quarter turn counter-clockwise, north is west. The
+# plain planner fails, whatever its parameters; `SymVIN` passes with any.
+
+# %%
+maps = jp.envs.as_map(draw_tasks(jax.random.key(0), 9, 2))
+plain = jp.planners.VIN(4, 2, q_channels=24, hidden=24, max_steps=20, rngs=nnx.Rngs(0))
+symmetric = jp.planners.SymVIN(4, 2, q_channels=24, hidden=24, max_steps=20, rngs=nnx.Rngs(0))
+jp.testing.assert_grid_equivariant(symmetric, maps, atol=1e-5)
+print("SymVIN: all 8 copies agree")
+try:
+    jp.testing.assert_grid_equivariant(plain, maps, atol=1e-5)
+except AssertionError as error:
+    print("VIN:", error)
+
+# %% [markdown]
+# The kernels make the difference. A `SteerableKernel` has one free weight for each set of entries
+# that the group carries into one another; the kernel of the eight turned and reflected values of a
+# cell has an eighth of the weights of a free one. It is expanded once, outside of the iteration.
+
+# %%
+kernel = jp.nn.SteerableKernel("D4", ("trivial", 1), ("moves4", 1), kernel_size=3, rngs=nnx.Rngs(0))
+print("free weights:", kernel.weights.size, "entries:", kernel().size)
+figure, panels = plt.subplots(1, 4, figsize=(10, 2.8))
+for action, axes in enumerate(panels):
+    axes.imshow(kernel()[..., 0, action])
+    axes.set(title=f"kernel of {'NWSE'[action]}", xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# ## 2. Learn on 15 x 15, plan on 99 x 99
+#
+# `SymMaxPlusVIN` learns local costs and moves, both steerable, and iterates until the value no
+# longer changes. It is trained in two stages, soft and hard, by `jp.training.train`.
+
+
+# %%
+def draw_batch(key):
+    return jp.training.imitation_batch(draw_tasks(key, 15, 16))
+
+
+def imitation(planner, batch, key):
+    return jp.training.imitation_loss(planner.solve(batch.maps, num_steps=40).logits, batch)
+
+
+def train(planner, key, steps):
+    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
+    return jp.training.train(
+        planner,
+        batch_fn=draw_batch,
+        loss_fn=imitation,
+        optimizer=optax.chain(optax.clip_by_global_norm(1.0), adam),
+        key=key,
+        num_steps=steps,
+        progress=False,
+    )
+
+
+soft_key, hard_key = jax.random.split(jax.random.key(0))
+planner = jp.planners.SymMaxPlusVIN(4, 2, rngs=nnx.Rngs(0))
+planner, soft = train(planner, soft_key, 240)
+planner, hard = train(planner.hardened(), hard_key, 120)
+print(f"success on training mazes: soft {soft[-1]['success']:.4f}, hard {hard[-1]['success']:.4f}")
+print("parameters:", sum(leaf.size for leaf in jax.tree.leaves(nnx.state(planner))))
+
+# %%
+task = jp.envs.maze(jax.random.key(3), 99, decimation=0.03)
+grid = jp.mdp.GridMDP.from_free(task.free, goal=task.goal, moves=4)
+out = nnx.jit(lambda maps: planner.solve(maps))(jp.envs.as_map(task))
+actions = out.logits.argmax(-1)
+shares = jp.mdp.plan_measures(grid, actions)
+print(f"success from all {int(shares.num_states)} cells {shares.success:.4f}")
+exact = jp.mdp.value_iteration(grid).value
+start = jnp.stack(jnp.unravel_index(jnp.where(jnp.isfinite(exact), -exact, 0).argmax(), (99, 99)))
+path = jp.mdp.extract_path(grid, actions, start, max_length=2000)
+figure, axes = plt.subplots(figsize=(6.5, 6.5))
+title = f"{int(path.num_steps)} steps, after {int(out.solution.num_steps)} iterations"
+jp.viz.plot_map(task.free, goal=task.goal, start=start, path=path.positions, title=title, ax=axes)
+plt.show()
+
+# %% [markdown]
+# ## 3. A torus
+#
+# The joints of an arm turn all the way round, so its configuration map has no edges: every
+# convolution takes `padding="wrap"`. The same planner, with the parameters it has, plans for the
+# arm, since walls and moves are what they were in a maze.
+
+# %%
+world, task = jp.envs.arm_task(jax.random.key(6), 36)
+on_torus = jp.planners.SymMaxPlusVIN(4, 2, hard=True, padding="wrap", rngs=nnx.Rngs(0))
+nnx.update(on_torus, nnx.state(planner))
+grid = jp.mdp.GridMDP.from_free(task.free, goal=task.goal, moves=4, wrap=True)
+actions = on_torus(jp.envs.as_map(task)).argmax(-1)
+print(f"success from all configurations {jp.mdp.plan_measures(grid, actions).success:.4f}")
+exact = jp.mdp.value_iteration(grid).value
+start = jnp.stack(jnp.unravel_index(jnp.where(jnp.isfinite(exact), -exact, 0).argmax(), (36, 36)))
+path = jp.mdp.extract_path(grid, actions, start, max_length=200)
+cells = np.asarray(path.positions)[: int(path.num_steps) + 1]
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8))
+left.imshow(jp.envs.arm_image(world, size=200)[..., 0], cmap="Greys", extent=(0, 10, 10, 0))
+for step, cell in enumerate(cells):
+    joints = jp.envs.arm_links(world, jnp.asarray(cell) * 2 * jnp.pi / 36)
+    colour = plt.get_cmap("viridis")(step / len(cells))
+    left.plot(joints[:, 1], joints[:, 0], "-o", color=colour, markersize=3)
+left.set(title="the arm, from dark to light", xticks=[], yticks=[])
+jp.viz.plot_map(
+    task.free,
+    goal=task.goal,
+    start=start,
+    path=path.positions,
+    title="its configurations",
+    ax=right,
+)
+plt.show()
+
+# %% [markdown]
+# ## 4. A cube
+#
+# In three dimensions the six moves are permuted by 48 turns and reflections. `VoxelVIN` has vectors
+# and tensors inside its cost network, made by spherical harmonics (e3nn), and the same iteration.
+
+# %%
+voxels = jp.planners.VoxelVIN(2, rngs=nnx.Rngs(0))
+task = jp.envs.voxel_maze(jax.random.key(0), 7)
+plan = nnx.jit(lambda maps: voxels(maps))
+jp.testing.assert_grid_equivariant(plan, jp.envs.as_map(task), moves=6, atol=1e-4)
+print("VoxelVIN: all 48 copies agree; logits", plan(jp.envs.as_map(task)).shape)
+
+# %% [markdown]
+# Trained planners in space, roadmaps, and what symmetry saves in data are in `experiments/voxels`
+# and `experiments/symmetry`.
