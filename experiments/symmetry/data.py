@@ -81,6 +81,8 @@ def run_data(seed, options):
 
 
 def check_symmetry(planner, size):
-    """AssertionError unless the trained logits on the 8 copies of a maze agree to 1e-5."""
+    """AssertionError unless trained logits of the 8 copies agree to 1e-5 of the largest one."""
     maps = envs.as_map(draw_tasks(jax.random.key(7), size, 4))
-    testing.assert_grid_equivariant(nnx.jit(lambda maps: planner(maps)), maps, atol=1e-5)
+    plan = nnx.jit(lambda maps: planner(maps))
+    largest = float(jnp.abs(plan(maps)).max())
+    testing.assert_grid_equivariant(plan, maps, atol=1e-5 * largest)

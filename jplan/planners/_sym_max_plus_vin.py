@@ -44,6 +44,11 @@ class SymMaxPlusVIN(AbstractMapPlanner):
       >>> planner(maps).shape
       (5, 9, 9, 4)
 
+    Note:
+      The hard stage leads an action to its likeliest cell. While the symmetry makes several cells
+      equally likely, before anything is learnt, the first of them wins, and the logits do not turn
+      with the map.
+
     References:
       As `MaxPlusVIN`; Zhao et al., Integrating symmetry into differentiable planning with steerable
       convolutions, 2023, for the symmetry.

@@ -41,6 +41,8 @@ class VoxelVIN(AbstractMapPlanner):
       >>> planner(maps).shape
       (2, 5, 5, 5, 6)
 
+    Note: on ties in the hard stage see `SymMaxPlusVIN`.
+
     References: as `SymMaxPlusVIN` and `jplan.nn.VoxelCostMapper`.
     """
 
