@@ -106,7 +106,7 @@ def _patches(x: Array, stride: int) -> Array:
 class WorkspaceMapper(nnx.Module):
     """Residual U-net from a picture of the workspace to a configuration map, one logit a cell.
 
-    The picture is taken in blocks of 3 x 3 pixels; three times the side is halved and the channels
+    The picture is taken in blocks of 6 x 6 pixels; twice the side is halved and the channels are
     doubled, with a dense layer over all cells at the bottom, for an arm's angle and its place in
     the picture have nothing local in common; then the way back up, with what the way down had at
     each side added, is resized to the map.
@@ -133,7 +133,9 @@ class WorkspaceMapper(nnx.Module):
       differentiation, 2023, appendix D.1 and figure 8; Ronneberger, Fischer and Brox, U-net, 2015.
 
     Note:
-      Without normalisation, so the last convolution of each residual block starts at zero.
+      Theirs begins at a third of the picture's side, this one at a sixth with the pixels as
+      channels, which takes half the time. There is no normalisation, so the last convolution of
+      each residual block starts at zero.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class WorkspaceMapper(nnx.Module):
         *,
         bins: int,
         size: int = 96,
-        hidden: int = 16,
+        hidden: int = 32,
         padding: Padding = "wrap",
         rngs: nnx.Rngs,
     ) -> None:
@@ -154,10 +156,10 @@ class WorkspaceMapper(nnx.Module):
         self.bins = bins
         self.size = size
         self.padding: Padding = padding
-        widths = [hidden * 2**depth for depth in range(4)]
+        widths = [hidden * 2**depth for depth in range(3)]
         linear = lambda i, o: nnx.Linear(i, o, param_dtype=float, rngs=rngs)
         block = lambda width: ResidualBlock(width, rngs=rngs)
-        self.enter = linear(9, hidden)
+        self.enter = linear(36, hidden)
         self.down = nnx.List([block(width) for width in widths])
         self.wider = nnx.List([linear(4 * w, 2 * w) for w in widths[:-1]])
         cells = (size // 24) ** 2 * widths[-1]
@@ -174,7 +176,7 @@ class WorkspaceMapper(nnx.Module):
                 f"the picture has shape {list(picture.shape)}, expected [{self.size}, {self.size}, "
                 "1]; draw it with jplan.envs.arm_image(world, size=...), and use vmap for a batch."
             )
-        x = self.enter(_blocks(picture.astype(self.out.kernel.dtype), 3))
+        x = self.enter(_blocks(picture.astype(self.out.kernel.dtype), 6))
         levels = []
         for depth, block in enumerate(self.down):
             x = block(x)
