@@ -12,7 +12,7 @@ from jplan import envs, planners, training
 from jplan.nn import WorkspaceMapper
 
 BINS = 18
-STEPS = {"mapper": 6000, "planner": 1000, "joint": 1000}
+STEPS = {"mapper": 4000, "planner": 1000, "joint": 600}
 ARMS = {"mapper": 32, "planner": 16, "joint": 16}  # of a training step
 RATES = {"mapper": 2e-3, "planner": 5e-3, "joint": 1e-3}
 PLANNERS = {
