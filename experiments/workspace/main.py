@@ -5,7 +5,7 @@ import csv
 import pathlib
 
 from picture import draw
-from runs import PLANNERS, STEPS, Run, train_and_evaluate
+from runs import MAPPERS, PLANNERS, STEPS, Run, train_and_evaluate
 
 
 def parse_arguments():
@@ -14,6 +14,7 @@ def parse_arguments():
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/workspace"))
     parser.add_argument("--planner", nargs="+", choices=PLANNERS, default=list(PLANNERS))
+    parser.add_argument("--mapper", choices=MAPPERS, default="polar")
     parser.add_argument("--iterations", type=int, default=30, help="budget K")
     parser.add_argument("--map-loss", type=float, default=1.0, help="its weight in the joint stage")
     parser.add_argument(
@@ -38,12 +39,12 @@ def main():
     rows = []
     for name in options.planner:
         for seed in range(options.seed, options.seed + options.seeds):
-            run = Run(name, options.iterations, options.map_loss, seed)
+            run = Run(options.mapper, name, options.iterations, options.map_loss, seed)
             model, row = train_and_evaluate(run, steps, options.out / "runs", options.arms)
             rows.append(row)
             print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             if seed == options.seed:
-                draw(model, options.out / f"{name}.png")
+                draw(model, options.out / f"{options.mapper}_{name}.png")
             with open(options.out / "metrics.csv", "w", newline="") as file:
                 writer = csv.DictWriter(file, fieldnames=list(row))
                 writer.writeheader()

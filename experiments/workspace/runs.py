@@ -9,12 +9,12 @@ import optax
 from flax import nnx
 
 from jplan import envs, planners, training
-from jplan.nn import WorkspaceMapper
+from jplan.nn import PolarMapper, WorkspaceMapper
 
 BINS = 18
-STEPS = {"mapper": 4000, "planner": 1000, "joint": 600}
+STEPS = {"mapper": 2000, "planner": 1000, "joint": 600}
 ARMS = {"mapper": 32, "planner": 16, "joint": 16}  # of a training step
-RATES = {"mapper": 2e-3, "planner": 5e-3, "joint": 1e-3}
+RATES = {"mapper": 3e-3, "planner": 5e-3, "joint": 1e-3}
 PLANNERS = {
     "MaxPlusVIN": (planners.MaxPlusVIN, {}),
     "SymVIN": (planners.SymVIN, {"q_channels": 80, "hidden": 80}),
@@ -23,10 +23,14 @@ PLANNERS = {
 }
 
 
+MAPPERS = {"polar": PolarMapper, "u-net": WorkspaceMapper}
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A run; the budget K does not concern MaxPlusVIN, which plans until convergence."""
 
+    mapper: str
     planner: str
     iterations: int
     map_loss: float
@@ -99,7 +103,7 @@ def train(run, steps, out):
     make, sizes = PLANNERS[run.planner]
     sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
     planner = make(4, 2, **sizes, padding="wrap", rngs=nnx.Rngs(run.seed))
-    mapper = WorkspaceMapper(bins=BINS, rngs=nnx.Rngs(100 + run.seed))
+    mapper = MAPPERS[run.mapper](bins=BINS, rngs=nnx.Rngs(100 + run.seed))
     keys = jax.random.split(jax.random.key(run.seed), 3)
     seconds = {}
 
@@ -120,10 +124,10 @@ def train(run, steps, out):
         return module
 
     own = f"{run.planner}_{run.iterations}_{run.seed}"
-    mapper = fit(mapper, "mapper", keys[0], mapper_loss, f"mapper_{run.seed}")
+    mapper = fit(mapper, "mapper", keys[0], mapper_loss, f"{run.mapper}_{run.seed}")
     planner = fit(planner, "planner", keys[1], planner_loss, f"planner_{own}")
     loss_fn = make_joint_loss(run.map_loss)
-    kind = f"joint_{own}_{run.map_loss}_{steps['mapper']}"
+    kind = f"joint_{run.mapper}_{own}_{run.map_loss}_{steps['mapper']}"
     model = planners.MappedPlanner(mapper, planner)
     return fit(model, "joint", keys[2], loss_fn, kind), seconds
 

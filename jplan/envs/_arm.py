@@ -197,7 +197,8 @@ def _meets(world: ArmWorld, start: Array, end: Array) -> Array:
     is_near = jnp.all(least <= most, axis=-1) & jnp.any(edge != 0, axis=-1)
     crosses = jnp.any(~apart & ~beyond & is_near, axis=-1)
     # A segment that crosses no edge lies inside as a whole or not at all.
-    is_in = _inside(world.corners[None, None], start[:, :, None])
+    y, x = start[:, :, None, 0], start[:, :, None, 1]
+    is_in = _inside(world.corners[None, None], y, x)
     polygons = (crosses | is_in) & world.present[None, None]
 
     start, along, centres = start[:, :, None], (end - start)[:, :, None], world.centres[None, None]
@@ -213,14 +214,17 @@ def _cross(a: Array, b: Array) -> Array:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _inside(corners: Array, point: Array) -> Array:
-    """Whether points [..., 2] are in polygons [..., V, 2], by the edges to their right."""
-    point, following = point[..., None, :], jnp.roll(corners, -1, axis=-2)
-    above = corners[..., 0] > point[..., 0], following[..., 0] > point[..., 0]
+def _inside(corners: Array, y: Array, x: Array) -> Array:
+    """Whether points are in polygons [..., V, 2], by the edges to their right.
+
+    Coordinates broadcast against [...]; what depends on y alone is computed once for all x.
+    """
+    following, y, x = jnp.roll(corners, -1, axis=-2), y[..., None], x[..., None]
+    spans = (corners[..., 0] > y) != (following[..., 0] > y)
     rise = following[..., 0] - corners[..., 0]
-    share = (point[..., 0] - corners[..., 0]) / jnp.where(rise == 0, 1, rise)
-    x = corners[..., 1] + share * (following[..., 1] - corners[..., 1])
-    right = (above[0] != above[1]) & (x > point[..., 1])
+    share = (y - corners[..., 0]) / jnp.where(rise == 0, 1, rise)
+    meets = corners[..., 1] + share * (following[..., 1] - corners[..., 1])
+    right = jnp.where(spans, meets, -jnp.inf) > x
     return jnp.sum(right, axis=-1) % 2 == 1
 
 
@@ -243,9 +247,10 @@ def arm_image(world: ArmWorld, *, size: int = 96) -> Array:
     """
     _check_world(world, size, "arm_image", least=1)
     ticks = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (world.side / size)
-    pixels = jnp.stack(jnp.meshgrid(ticks, ticks, indexing="ij"), axis=-1)[:, :, None]
-    polygons = _inside(world.corners[None, None], pixels) & world.present[None, None]
-    gap = jnp.sum((pixels - world.centres[None, None]) ** 2, axis=-1)
+    y, x = ticks[:, None, None], ticks[None, :, None]
+    polygons = _inside(world.corners[None, None], y, x) & world.present[None, None]
+    down, across = world.centres[None, None, :, 0], world.centres[None, None, :, 1]
+    gap = (y - down) ** 2 + (x - across) ** 2
     discs = (gap <= world.radii[None, None] ** 2) & (world.radii[None, None] >= 0)
     covered = polygons.any(-1) | discs.any(-1)
     return covered[..., None].astype(jnp.float32)

@@ -16,6 +16,7 @@ from jplan.nn._max_plus import (
 )
 from jplan.nn._observation_mappers import PanoramaMapper, ResidualBlock, WorkspaceMapper
 from jplan.nn._path_lstm import PathLSTMCell
+from jplan.nn._polar_mapper import PolarMapper
 from jplan.nn._regular_bellman import (
     RegularBellmanCell,
     RegularRewardMapper,
@@ -44,6 +45,7 @@ __all__ = [
     "MoveCosts",
     "PanoramaMapper",
     "PathLSTMCell",
+    "PolarMapper",
     "RegularBellmanCell",
     "RegularRewardMapper",
     "RegularTransitionKernel",

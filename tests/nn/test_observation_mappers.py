@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from jplan import envs, planners, training
-from jplan.nn import PanoramaMapper, ResidualBlock, WorkspaceMapper
+from jplan.nn import PanoramaMapper, PolarMapper, ResidualBlock, WorkspaceMapper
 from jplan.nn._observation_mappers import _patches
 
 
@@ -116,3 +116,22 @@ def test_mistakes_get_advice():
         PanoramaMapper(size=20, embedding=8, rngs=rngs)(jnp.ones((5, 5, 4, 32, 32, 3)))
     with pytest.raises(ValueError, match="padding is 'torus'"):
         ResidualBlock(4, padding="torus", rngs=rngs)
+
+
+def test_a_turned_workspace_has_a_shifted_map(x64):
+    mapper = PolarMapper(bins=12, size=24, radii=6, rays=2, hidden=4, rngs=nnx.Rngs(0))
+    picture = envs.arm_image(envs.arm_world(jax.random.key(3)), size=24).astype(float)
+    logits = mapper(picture)
+    # A quarter turn counter-clockwise is three bins of the first joint.
+    turned = mapper(jnp.rot90(picture))
+    np.testing.assert_allclose(turned, jnp.roll(logits, 3, axis=0), atol=1e-10)
+    assert jnp.abs(turned - logits).max() > 1e-3
+    # And so it is with the arm itself.
+    world = envs.arm_world(jax.random.key(3))
+    swapped = lambda points: jnp.stack([10 - points[..., 1], points[..., 0]], axis=-1)
+    turned_world = world.replace(corners=swapped(world.corners))
+    np.testing.assert_array_equal(envs.arm_image(turned_world), jnp.rot90(envs.arm_image(world)))
+    free = envs.arm_configurations(world, 12)
+    np.testing.assert_array_equal(
+        envs.arm_configurations(turned_world, 12), jnp.roll(free, 3, axis=0)
+    )
