@@ -1,7 +1,6 @@
 """Network from a picture around an arm's base to its configuration map."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -30,6 +29,7 @@ class PolarMapper(nnx.Module):
       ValueError: if a size is below 1; when called, if the picture has another shape.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> mapper = PolarMapper(bins=9, size=24, radii=4, rays=2, hidden=4, rngs=nnx.Rngs(0))
       >>> mapper(jnp.zeros((24, 24, 1))).shape
       (9, 9)
