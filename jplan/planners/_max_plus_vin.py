@@ -143,6 +143,7 @@ def solve_max_plus(
     solver: Solver | None,
     adjoint: AbstractAdjoint | None,
     num_steps: Any,
+    sees_goal: bool = True,
 ) -> PlannerOutput:
     """What the max-plus planners, of two dimensions or three, do with maps."""
     dims = cell.kernel.ndim - 1
@@ -162,7 +163,9 @@ def solve_max_plus(
     return iterate(
         cell,
         maps,
-        prepare=lambda m: cell.prepare(planner.mapper(m), m[..., -1] > 0.5),
+        prepare=lambda m: cell.prepare(
+            planner.mapper(m if sees_goal else m[..., :-1]), m[..., -1] > 0.5
+        ),
         readout=readout,
         solver=Picard(max_steps=budget) if solver is None else solver,
         adjoint=planner.adjoint if adjoint is None else adjoint,

@@ -10,7 +10,7 @@ from jplan.fixed_points import AbstractAdjoint, Solver, Truncated
 from jplan.nn import MaxPlusCell, MaxPlusReadout, SteerableCostMapper
 from jplan.planners._max_plus_vin import harden, solve_max_plus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
-from jplan.planners._symmetric import check_square, make_move_kernel, move_kernel
+from jplan.planners._symmetric import check_sight, check_square, make_move_kernel, move_kernel
 
 
 class SymMaxPlusVIN(AbstractMapPlanner):
@@ -22,7 +22,8 @@ class SymMaxPlusVIN(AbstractMapPlanner):
 
     Args:
       actions: number of actions A, 4 or 8.
-      channels: channels of the maps, each a scalar field; the last one is 1 at goals.
+      channels: channels of the maps, each a scalar field; the last one is 1 at goals, and
+        costs do not depend on it; at least 2.
       group: "D4", turns and reflections of the square (G = 8), or "C4", turns alone (G = 4).
       hidden: width of the cost network, a multiple of G.
       kernel_size: odd; how far an action may lead and the mapper sees.
@@ -45,6 +46,8 @@ class SymMaxPlusVIN(AbstractMapPlanner):
       (5, 9, 9, 4)
 
     Note:
+      The cost network does not see the goal's channel. If it did, it might make the last move, into
+      the goal, as dear as a closed one: all paths have that move, so imitation is silent about it.
       The hard stage leads an action to its likeliest cell. While the symmetry makes several cells
       equally likely, before anything is learnt, the first of them wins, and the logits do not turn
       with the map.
@@ -69,7 +72,8 @@ class SymMaxPlusVIN(AbstractMapPlanner):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(actions=actions, channels=channels, hidden=hidden, max_steps=max_steps)
+        check_sizes(actions=actions, hidden=hidden, max_steps=max_steps)
+        check_sight(channels)
         check_square(group)
         if actions not in (4, 8):
             raise ValueError(
@@ -90,7 +94,7 @@ class SymMaxPlusVIN(AbstractMapPlanner):
         self.kernel = make_move_kernel(group, moves, kernel_size=kernel_size, rngs=rngs)
         self.mapper = SteerableCostMapper(
             group,
-            channels,
+            channels - 1,
             moves,
             hidden=hidden,
             kernel_size=kernel_size,
@@ -117,4 +121,6 @@ class SymMaxPlusVIN(AbstractMapPlanner):
         ``solver`` must be `Picard`: other solvers do not keep the iteration monotone.
         """
         cell = MaxPlusCell(move_kernel(self.kernel), padding=self.padding, hard=self.hard)
-        return solve_max_plus(self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps)
+        return solve_max_plus(
+            self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps, sees_goal=False
+        )

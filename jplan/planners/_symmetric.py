@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jplan._checks import check_sizes
 from jplan._typing import Array
 from jplan.nn import SteerableKernel, group_elements
 
@@ -14,6 +15,15 @@ def check_square(group: str) -> None:
         raise ValueError(
             f"group is {group!r}, expected 'D4' (turns and reflections of the square) or 'C4' "
             "(turns alone)."
+        )
+
+
+def check_sight(channels: int) -> None:
+    """ValueError unless a map has more than its goal."""
+    check_sizes(channels=channels)
+    if channels < 2:
+        raise ValueError(
+            f"channels is {channels}, expected at least 2: something to see beside the goal."
         )
 
 

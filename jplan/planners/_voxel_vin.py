@@ -10,7 +10,7 @@ from jplan.fixed_points import AbstractAdjoint, Solver, Truncated
 from jplan.nn import MaxPlusCell, MaxPlusReadout, VoxelCostMapper
 from jplan.planners._max_plus_vin import harden, solve_max_plus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
-from jplan.planners._symmetric import make_move_kernel, move_kernel
+from jplan.planners._symmetric import check_sight, make_move_kernel, move_kernel
 
 
 class VoxelVIN(AbstractMapPlanner):
@@ -22,7 +22,8 @@ class VoxelVIN(AbstractMapPlanner):
     stages, soft first, then `hardened`, as `MaxPlusVIN`. Needs e3nn-jax.
 
     Args:
-      channels: channels of the maps, each a scalar field; the last one is 1 at goals.
+      channels: channels of the maps, each a scalar field; the last one is 1 at goals, and
+        costs do not depend on it; at least 2.
       hidden: scalars, vectors and tensors inside the cost network, of each as many.
       kernel_size: odd; how far an action may lead and the mapper sees.
       max_steps: budget of the iteration; None is the number of cells, which is never too few.
@@ -58,7 +59,8 @@ class VoxelVIN(AbstractMapPlanner):
         padding: Padding = "zero",
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(channels=channels, hidden=hidden, max_steps=max_steps)
+        check_sizes(hidden=hidden, max_steps=max_steps)
+        check_sight(channels)
         self.channels = channels
         self.hidden = hidden
         self.kernel_size = kernel_size
@@ -68,7 +70,7 @@ class VoxelVIN(AbstractMapPlanner):
         self.padding: Padding = padding
         self.kernel = make_move_kernel("Oh", "moves6", kernel_size=kernel_size, rngs=rngs)
         self.mapper = VoxelCostMapper(
-            channels, hidden=hidden, kernel_size=kernel_size, padding=padding, rngs=rngs
+            channels - 1, hidden=hidden, kernel_size=kernel_size, padding=padding, rngs=rngs
         )
         self.readout = MaxPlusReadout()
 
@@ -90,4 +92,6 @@ class VoxelVIN(AbstractMapPlanner):
         solvers do not keep the iteration monotone.
         """
         cell = MaxPlusCell(move_kernel(self.kernel), padding=self.padding, hard=self.hard)
-        return solve_max_plus(self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps)
+        return solve_max_plus(
+            self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps, sees_goal=False
+        )

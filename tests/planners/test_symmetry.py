@@ -111,3 +111,16 @@ def test_a_plain_readout_breaks_the_symmetry_of_the_logits_only():
 def test_mistakes_get_advice(name, options, message):
     with pytest.raises(ValueError, match=message):
         PLANNERS[name](**options)
+
+
+def test_costs_do_not_depend_on_the_goal(x64):
+    planner = PLANNERS["SymMaxPlusVIN"]()
+    maps = some_maps(float)
+    moved = maps.at[..., 1].set(jnp.roll(maps[..., 1], (1, 2), axis=(1, 2)))
+    seen = []
+    mapper = planner.mapper
+    planner.mapper = lambda inputs: seen.append(inputs.shape) or mapper(inputs)
+    assert jnp.abs(planner(moved) - planner(maps)).max() > 1e-3
+    assert {shape[-1] for shape in seen} == {1}
+    with pytest.raises(ValueError, match="channels is 1, expected at least 2"):
+        PLANNERS["SymMaxPlusVIN"](channels=1)

@@ -32,7 +32,7 @@ class Walls(nnx.Module):
 
     def __call__(self, inputs):
         free = inputs[..., 0] > 0.5
-        grid = mdp.GridMDP(free=free, goal=inputs[..., 1] > 0.5, moves=6)
+        grid = mdp.GridMDP(free=free, goal=jnp.zeros_like(free), moves=6)
         closed = jnp.moveaxis(~grid.open_moves(), -1, 0)
         return jp.nn.MoveCosts(surcharge=9.0 * closed, scale=jnp.ones(closed.shape))
 
@@ -104,6 +104,8 @@ def test_mistakes_get_advice():
         planner(jnp.ones((5, 2, 5, 2)))
     with pytest.raises(ValueError, match="expected Picard"):
         planner.solve(jnp.ones((5, 5, 5, 2)), solver=jp.Anderson())
+    with pytest.raises(ValueError, match="channels is 1, expected at least 2"):
+        planners.VoxelVIN(1, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="hidden is 0"):
         planners.VoxelVIN(2, hidden=0, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="padding is 'same'"):
