@@ -20,7 +20,6 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_debug_key_reuse", True)
 
 
 @pytest.fixture
@@ -32,4 +31,11 @@ def key():
 def x64():
     """Double precision for one test."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def check_keys(request):
+    """Key reuse is checked where keys are drawn from; the check slows every eager operation."""
+    with jax.debug_key_reuse(request.path.parent.name in ("envs", "training")):
         yield

@@ -12,10 +12,11 @@ from jplan.nn._solve_cell import AbstractCell
 class AttentionCell(AbstractCell):
     """One block of a transformer over all cells of a map.
 
-        h = norm(z + input + attention(z + input)),  z <- norm(h + network(h))
+        h = norm(z + input + attention(z + input)),  z <- (z + norm(h + network(h))) / 2
 
-    The network has one hidden layer of width ``4 * hidden``. Without injection the input is only
-    where the iteration starts, and not part of a step.
+    The network has one hidden layer of width ``4 * hidden``. Steps are half steps, since whole ones
+    circle instead of converging once the block is trained. Without injection the input is only where
+    the iteration starts, and a step is the block, as published.
 
     Args:
       hidden: channels of the state, a multiple of the number of heads.
@@ -37,10 +38,6 @@ class AttentionCell(AbstractCell):
       Chaplot, Pathak and Malik, Differentiable spatial planning using transformers, 2021.
       Zhao, Xu and Wong, Scaling up and stabilizing differentiable planning with implicit
       differentiation, 2023, appendix C.1 (ID-SPT: one block, iterated, without injection).
-
-    Note:
-      An injected step is not a contraction once it is trained; half steps,
-      ``Picard(damping=0.5)``, converge where whole ones circle.
     """
 
     def __init__(self, hidden: int, *, heads: int = 8, inject: bool = True, rngs: nnx.Rngs) -> None:
@@ -75,8 +72,8 @@ class AttentionCell(AbstractCell):
         scores = jnp.einsum("qhd,khd->hqk", query, key) * query.shape[-1] ** -0.5
         mixed = jnp.einsum("hqk,khd->qhd", jax.nn.softmax(scores), value)
         h = self.attention_norm(h + self.merge(mixed.reshape(h.shape)))
-        h = self.network_norm(h + self.narrow(jax.nn.relu(self.widen(h))))
-        return h.reshape(z.shape)
+        h = self.network_norm(h + self.narrow(jax.nn.relu(self.widen(h)))).reshape(z.shape)
+        return (z + h) / 2 if self.inject else h
 
 
 def position_encoding(

@@ -133,12 +133,10 @@ class VoxelCostMapper(nnx.Module):
         self.padding: Padding = padding
         radii = int(_offsets(kernel_size)[1].max()) + 1
         normal = nnx.initializers.truncated_normal((kernel_size**3 * channels) ** -0.5)
-        # The last of the four scalars gates the vectors, and so on: see `_gate`.
-        shapes = {"scalars": 3 * hidden, "vectors": hidden, "tensors": hidden}
-        draw = lambda shape: nnx.Param(normal(rngs.params(), shape))
-        self.kernels = nnx.Dict(
-            {name: draw((2, radii, channels, fields)) for name, fields in shapes.items()}
-        )
+        # Scalars, vectors and tensors; two thirds of the scalars gate the other two, see `_gate`.
+        fields = 3 * hidden, hidden, hidden
+        draw = lambda count: nnx.Param(normal(rngs.params(), (2, radii, channels, count)))
+        self.kernels = nnx.List([draw(count) for count in fields])
         self.bias = nnx.Param(jnp.zeros((2, 3 * hidden)))
         out = nnx.initializers.truncated_normal(hidden**-0.5)(rngs.params(), (2, 3, hidden))
         # Zero for the scale, as in `MoveCostMapper`.
@@ -149,16 +147,17 @@ class VoxelCostMapper(nnx.Module):
         """Costs of one map, [D, H, W, C] -> `MoveCosts`."""
         size, hidden = self.kernel_size, self.hidden
         taps, radius = _offsets(size)
-        harmonics = _harmonics(taps, inputs.dtype)
+        dtype = jnp.result_type(inputs, self.bias[...])
+        inputs, harmonics = inputs.astype(dtype), _harmonics(taps, dtype)
 
         def kernel(order: int, weights: Array) -> Array:
             entries = jnp.einsum("tm,tcf->tcfm", harmonics[order], weights[radius])
             return entries.reshape(size, size, size, inputs.shape[-1], -1)
 
-        directions = _harmonics(np.array(VOXEL_MOVES), inputs.dtype)
+        directions = _harmonics(np.array(VOXEL_MOVES), dtype)
 
         def network(index: int) -> Array:
-            kernels = [kernel(order, w[index]) for order, w in enumerate(self.kernels.values())]
+            kernels = [kernel(order, w[index]) for order, w in enumerate(self.kernels)]
             field = _convolve_voxels(inputs, jnp.concatenate(kernels, axis=-1), self.padding)
             scalars = field[..., : 3 * hidden] + self.bias[index][None, None, None]
             fields = _gate(jnp.concatenate([scalars, field[..., 3 * hidden :]], axis=-1), hidden)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jplan._checks import check_kernel_size, check_sizes
+from jplan._checks import check_kernel_size, check_padding, check_sizes
 from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
 from jplan.nn import AttentionCell, loop_convolution, position_encoding
@@ -31,13 +31,12 @@ class SPT(AbstractMapPlanner):
       hidden: channels of the state, a multiple of 4 and of ``heads``.
       heads: of the attention.
       kernel_size: odd; of the embedding.
-      inject: static; each step sees the embedded map. Without, as published, the map is only where
-        the iteration starts: a budget of K steps is K tied layers, and there need be no fixed
-        point to solve for.
-      max_steps: budget of the iteration. None takes that of the solver.
+      inject: static; each step sees the embedded map, and is half a step. Without, as published,
+        the map is only where the iteration starts: a budget of K steps is K tied layers, and there
+        need be no fixed point to solve for.
+      max_steps: budget of the iteration; None takes that of the solver.
       adjoint: how the iteration is differentiated; None is ``Truncated(5)``.
-      solver: None is Picard with ``max_steps``, 15 if that is None too, with half steps where the
-        map is injected.
+      solver: None is Picard with ``max_steps``, 15 if that is None too.
       padding: static; "zero" for maps that end at their edges, "wrap" for tori.
       forward_mode: static; see `jplan.nn.loop_convolution`.
       rngs: for the initial parameters.
@@ -80,7 +79,11 @@ class SPT(AbstractMapPlanner):
     ) -> None:
         check_sizes(actions=actions, channels=channels, hidden=hidden, max_steps=max_steps)
         check_kernel_size(kernel_size)
-        position_encoding(1, 1, hidden, padding=padding)  # for its checks
+        check_padding(padding)
+        if hidden % 4:
+            raise ValueError(
+                f"hidden is {hidden}, expected a multiple of 4, see position_encoding."
+            )
         self.actions = actions
         self.channels = channels
         self.hidden = hidden
@@ -91,8 +94,7 @@ class SPT(AbstractMapPlanner):
         self.forward_mode = forward_mode
         self.adjoint = nnx.static(Truncated(5) if adjoint is None else adjoint)
         if solver is None:
-            steps = 15 if max_steps is None else max_steps
-            solver = Picard(max_steps=steps, damping=0.5 if inject else None)
+            solver = Picard(max_steps=15 if max_steps is None else max_steps)
         self.solver = nnx.static(resolve_solver(solver, max_steps))
         self.max_steps = self.solver.max_steps
         self.cell = AttentionCell(hidden, heads=heads, inject=inject, rngs=rngs)
