@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import optax
 from flax import nnx
 
 import jplan as jp
@@ -82,12 +81,11 @@ def imitation(planner, batch, key):
 
 
 def train(planner, key, steps):
-    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
     return jp.training.train(
         planner,
         batch_fn=draw_batch,
         loss_fn=imitation,
-        optimizer=optax.chain(optax.clip_by_global_norm(1.0), adam),
+        optimizer=jp.training.cosine_adam(1e-2, steps),
         key=key,
         num_steps=steps,
         progress=False,
@@ -96,8 +94,8 @@ def train(planner, key, steps):
 
 soft_key, hard_key = jax.random.split(jax.random.key(0))
 planner = jp.planners.SymMaxPlusVIN(4, 2, rngs=nnx.Rngs(0))
-planner, soft = train(planner, soft_key, 240)
-planner, hard = train(planner.hardened(), hard_key, 120)
+planner, soft = train(planner, soft_key, 160)
+planner, hard = train(planner.hardened(), hard_key, 80)
 print(f"success on training mazes: soft {soft[-1]['success']:.4f}, hard {hard[-1]['success']:.4f}")
 print("parameters:", sum(leaf.size for leaf in jax.tree.leaves(nnx.state(planner))))
 

@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from jplan import envs, planners, testing, training
@@ -37,13 +36,6 @@ def loss_fn(planner, batch, key):
     return training.imitation_loss(planner(batch.maps), batch)
 
 
-@functools.cache
-def make_optimizer(steps):
-    """Adam with cosine decay; one object, so that seeds share what is compiled."""
-    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
-    return optax.chain(optax.clip_by_global_norm(1.0), adam)
-
-
 @functools.partial(jax.jit, static_argnames=("graphdef", "size", "count"))
 def measure(state, *, graphdef, size, count):
     """Mean measures over unseen mazes."""
@@ -64,10 +56,11 @@ def run_data(seed, options):
                 planner,
                 batch_fn=make_batch_fn(size, count, seed),
                 loss_fn=loss_fn,
-                optimizer=make_optimizer(steps),
+                optimizer=training.cosine_adam(1e-2, steps),
                 key=jax.random.key(seed),
                 num_steps=steps,
                 directory=options.out / "runs" / f"{name}_{count}_{seed}",
+                settings={"steps": steps},
                 label=f"{name}, {count} maps, seed {seed}",
             )
             if name == "SymVIN":

@@ -23,6 +23,7 @@ def parse_arguments():
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     if options.smoke:
+        options.out /= "smoke"
         options.maps, options.seeds = [16], 1
     return options
 

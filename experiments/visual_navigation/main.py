@@ -22,6 +22,7 @@ def parse_arguments():
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     if options.smoke:
+        options.out /= "smoke"
         options.planner, options.iterations, options.seeds, options.mazes = ["VIN"], 4, 1, 4
     return options
 

@@ -5,7 +5,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from jplan import envs, planners, training
@@ -51,13 +50,6 @@ def make_batch_fn(stage, size):
     return batch_fn
 
 
-@functools.cache
-def make_optimizer(stage, steps):
-    """Adam with cosine decay."""
-    adam = optax.adam(optax.cosine_decay_schedule(RATES[stage], steps))
-    return optax.chain(optax.clip_by_global_norm(1.0), adam)
-
-
 def planner_loss(planner, batch, key):
     """The planner alone, on true maps."""
     del key
@@ -71,12 +63,7 @@ def make_joint_loss(weight):
 
     def joint_loss(model, batch, key):
         del key
-        views, tasks, targets = batch
-        map_logits = model.map(views)
-        loss, metrics = training.imitation_loss(model.plan(map_logits, tasks.goal).logits, targets)
-        of_map = optax.sigmoid_binary_cross_entropy(map_logits, tasks.free).mean()
-        right = jnp.mean((map_logits > 0) == tasks.free)
-        return loss + weight * of_map, metrics | {"map_accuracy": right}
+        return training.mapped_imitation_loss(model, *batch, map_weight=weight)
 
     return joint_loss
 
@@ -95,10 +82,11 @@ def train(run, steps, out):
             module,
             batch_fn=make_batch_fn(stage, run.size),
             loss_fn=loss_fn,
-            optimizer=make_optimizer(stage, steps[stage]),
+            optimizer=training.cosine_adam(RATES[stage], steps[stage]),
             key=key,
             num_steps=steps[stage],
             directory=out / name,
+            settings={"steps": steps, "mazes": MAZES[stage], "rate": RATES[stage]},
             label=name,
         )
         seconds += log[-1]["seconds"]
@@ -115,14 +103,14 @@ def train(run, steps, out):
 def measure(state, tasks, *, graphdef):
     """Mean measures of the plans, and how right the mapper's maps are; views are not kept."""
     model = nnx.merge(graphdef, state)
-    look = lambda maps: model.map(jax.vmap(envs.panorama)(maps[..., 0] > 0.5))
-
-    def plan(maps):
-        goals = jax.vmap(lambda goal: jnp.stack(jnp.unravel_index(goal.argmax(), goal.shape)))
-        return model.plan(look(maps), goals(maps[..., 1]).astype(jnp.int32)).logits
-
-    measures = training.evaluate(plan, tasks, jax.random.key(0), batch_size=4)
-    maps = jax.lax.map(lambda map_: look(map_[None])[0], envs.as_map(tasks))
+    look = lambda free: model.map(jax.vmap(envs.panorama)(free))
+    measures = training.evaluate(
+        lambda inputs: model.plan(look(inputs[0]), inputs[1]).logits,
+        *(tasks, jax.random.key(0)),
+        inputs=(tasks.free, tasks.goal),
+        batch_size=4,
+    )
+    maps = jax.lax.map(lambda free: look(free[None])[0], tasks.free)
     shares = {name: jnp.nanmean(getattr(measures, name)) for name in ("success", "optimality")}
     return shares | {"map_accuracy": jnp.mean((maps > 0) == tasks.free)}
 

@@ -19,13 +19,16 @@ def parse_arguments():
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.smoke:
+        options.seeds, options.out = 1, options.out / "smoke"
+    return options
 
 
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    seeds = range(options.seed, options.seed + (1 if options.smoke else options.seeds))
+    seeds = range(options.seed, options.seed + options.seeds)
     for part in options.parts:
         rows = []
         for seed in seeds:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import optax
 from flax import nnx
 
 from jplan import envs, mdp, planners, testing, training, viz
@@ -33,19 +32,13 @@ def loss_fn(planner, batch, key):
     return training.imitation_loss(planner.solve(batch.maps, num_steps=STEPS).logits, batch)
 
 
-@functools.cache
-def make_optimizer(steps):
-    """Adam with cosine decay; one object a stage, so that seeds share what is compiled."""
-    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
-    return optax.chain(optax.clip_by_global_norm(1.0), adam)
-
-
 @functools.partial(jax.jit, static_argnames=("graphdef", "size", "count"))
 def measure(state, key, *, graphdef, size, count):
     """Mean measures, and the longest shortest path among the mazes."""
-    tasks = draw_tasks(key, size, count)
+    task_key, start_key = jax.random.split(key)
+    tasks = draw_tasks(task_key, size, count)
     planner = nnx.merge(graphdef, state)
-    measures = training.evaluate(planner, tasks, key, moves=6, batch_size=1)
+    measures = training.evaluate(planner, tasks, start_key, moves=6, batch_size=1)
     lengths = lambda task: (
         -mdp.value_iteration(mdp.GridMDP.from_free(task.free, task.goal, moves=6)).value
     )
@@ -68,10 +61,11 @@ def run_mazes(seed, out, smoke):
             planner.hardened() if stage == "hard" else planner,
             batch_fn=batch_fn,
             loss_fn=loss_fn,
-            optimizer=make_optimizer(steps),
+            optimizer=training.cosine_adam(1e-2, steps),
             key=key,
             num_steps=steps,
             directory=out / "runs" / f"mazes_{seed}_{stage}",
+            settings={"steps": steps},
             label=f"voxel mazes, seed {seed}, {stage}",
         )
         seconds += log[-1]["seconds"]

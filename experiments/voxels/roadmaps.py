@@ -48,13 +48,6 @@ def is_optimal(logits, optimal):
     return jnp.take_along_axis(optimal, logits.argmax(-1, keepdims=True), axis=-1)[..., 0]
 
 
-@functools.cache
-def make_optimizer(steps):
-    """Adam with cosine decay."""
-    adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
-    return optax.chain(optax.clip_by_global_norm(1.0), adam)
-
-
 @functools.partial(jax.jit, static_argnames=("graphdef", "nodes", "count"))
 def measure(state, key, *, graphdef, nodes, count):
     """Share of nodes with an optimal next step, how many count, and the longest solve."""
@@ -75,8 +68,9 @@ def symmetry_gap(planner):
     graph = envs.roadmap(jax.random.key(3), NODES)
     plan = nnx.jit(lambda graph: planner(graph))
     gaps = []
-    for key in jax.random.split(jax.random.key(4), 8):
+    for index, key in enumerate(jax.random.split(jax.random.key(4), 8)):
         turn, _ = jnp.linalg.qr(jax.random.normal(key, (3, 3)))
+        turn = (-1) ** index * turn  # of a turn and its negative one is a reflection
         turned = dataclasses.replace(
             graph, positions=graph.positions @ turn.T, current=graph.current @ turn.T
         )
@@ -91,10 +85,11 @@ def run_roadmaps(seed, out, smoke):
         planners.RoadmapVIN(rngs=nnx.Rngs(seed)),
         batch_fn=batch_fn,
         loss_fn=loss_fn,
-        optimizer=make_optimizer(steps),
+        optimizer=training.cosine_adam(1e-2, steps),
         key=jax.random.key(seed),
         num_steps=steps,
         directory=out / "runs" / f"roadmaps_{seed}",
+        settings={"steps": steps},
         label=f"roadmaps, seed {seed}",
     )
     gap = symmetry_gap(planner)

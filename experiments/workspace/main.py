@@ -26,6 +26,7 @@ def parse_arguments():
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     if options.smoke:
+        options.out /= "smoke"
         options.planner, options.iterations, options.seeds, options.arms = ["VIN"], 4, 1, 8
     return options
 

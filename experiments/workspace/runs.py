@@ -54,25 +54,14 @@ def make_batch_fn(stage):
     return batch_fn
 
 
-@functools.cache
-def make_optimizer(stage, steps):
-    """Adam with cosine decay."""
-    adam = optax.adam(optax.cosine_decay_schedule(RATES[stage], steps))
-    return optax.chain(optax.clip_by_global_norm(1.0), adam)
-
-
-def map_loss(map_logits, tasks):
-    """Binary cross-entropy of the map, and the share of its cells that are right."""
-    loss = optax.sigmoid_binary_cross_entropy(map_logits, tasks.free).mean()
-    return loss, jnp.mean((map_logits > 0) == tasks.free)
-
-
 def mapper_loss(mapper, batch, key):
     """The mapper alone."""
     del key
     pictures, tasks, _ = batch
     graphdef, state = nnx.split(mapper)
-    loss, right = map_loss(jax.vmap(lambda x: nnx.merge(graphdef, state)(x))(pictures), tasks)
+    map_logits = jax.vmap(lambda picture: nnx.merge(graphdef, state)(picture))(pictures)
+    right = jnp.mean((map_logits > 0) == tasks.free)
+    loss = optax.sigmoid_binary_cross_entropy(map_logits, tasks.free).mean()
     return loss, {"map_accuracy": right}
 
 
@@ -89,11 +78,7 @@ def make_joint_loss(weight):
 
     def joint_loss(model, batch, key):
         del key
-        pictures, tasks, targets = batch
-        map_logits = model.map(pictures)
-        loss, metrics = training.imitation_loss(model.plan(map_logits, tasks.goal).logits, targets)
-        of_map, right = map_loss(map_logits, tasks)
-        return loss + weight * of_map, metrics | {"map_accuracy": right}
+        return training.mapped_imitation_loss(model, *batch, map_weight=weight)
 
     return joint_loss
 
@@ -114,10 +99,11 @@ def train(run, steps, out):
             module,
             batch_fn=make_batch_fn(stage),
             loss_fn=loss_fn,
-            optimizer=make_optimizer(stage, steps[stage]),
+            optimizer=training.cosine_adam(RATES[stage], steps[stage]),
             key=key,
             num_steps=steps[stage],
             directory=out / name,
+            settings={"steps": steps, "arms": ARMS[stage], "rate": RATES[stage]},
             label=name,
         )
         seconds[stage] = log[-1]["seconds"]

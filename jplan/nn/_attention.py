@@ -15,8 +15,8 @@ class AttentionCell(AbstractCell):
         h = norm(z + input + attention(z + input)),  z <- (z + norm(h + network(h))) / 2
 
     The network has one hidden layer of width ``4 * hidden``. Steps are half steps, since whole ones
-    circle instead of converging once the block is trained. Without injection the input is only where
-    the iteration starts, and a step is the block, as published.
+    circle instead of converging once the block is trained. Without injection the input is only
+    where the iteration starts, and a step is the block, as published.
 
     Args:
       hidden: channels of the state, a multiple of the number of heads.

@@ -1,12 +1,13 @@
 """The parts of the roadmap planner: equivariant edge costs, and value propagation on a graph."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._checks import check_sizes
 from jplan._typing import Array
-from jplan.envs import Roadmap
 from jplan.nn._max_plus import FLOOR
 from jplan.nn._solve_cell import AbstractCell
 
@@ -25,7 +26,7 @@ class EdgeCostMapper(nnx.Module):
     enter, so what is learnt on sparse roadmaps holds on dense ones. Needs e3nn-jax.
 
     Args:
-      hidden: fields of each order in the nodes, and eighth of the network's width.
+      hidden: fields of each order in the nodes, and an eighth of the network's width.
       rngs: for the initial parameters.
 
     Raises:
@@ -56,8 +57,8 @@ class EdgeCostMapper(nnx.Module):
         self.second = linear(width, width)
         self.last = linear(width, 1)
 
-    def __call__(self, graph: Roadmap) -> Array:
-        """Cost of each edge, [N, K]; also of those that are not open."""
+    def __call__(self, graph: Any) -> Array:
+        """Cost of each edge of a `jplan.envs.Roadmap`, [N, K]; also of those that are not open."""
         import e3nn_jax as e3nn
 
         step = graph.positions[graph.neighbours] - graph.positions[:, None]
@@ -91,6 +92,11 @@ class GraphInputs:
       cost: [N, K]; where an edge is not open, more than the floor is deep.
       neighbours: integers [N, K].
       goal: bool [N].
+
+    Example:
+      >>> neighbours, goal = jnp.array([[1], [0]]), jnp.array([True, False])
+      >>> GraphInputs(cost=jnp.ones((2, 1)), neighbours=neighbours, goal=goal).cost.shape
+      (2, 1)
     """
 
     cost: Array

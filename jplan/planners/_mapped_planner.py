@@ -1,5 +1,8 @@
 """A planner behind a mapper: from observations to actions, trained as one."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,10 +16,10 @@ class MappedPlanner(nnx.Module):
     """A map planner whose map is what a mapper makes of an observation.
 
     The mapper tells how likely each cell is free; this and the goal are the planner's map. The
-    gradient of a plan reaches the mapper through the whole solve.
+    gradient of a plan reaches the mapper through the solve, by the planner's adjoint.
 
     Args:
-      mapper: module from one observation to the logits [H, W] of free cells, such as
+      mapper: module, or function, from one observation to the logits [H, W] of free cells, such as
         `jplan.nn.PanoramaMapper` or `jplan.nn.WorkspaceMapper`.
       planner: any planner of maps [..., H, W, 2].
 
@@ -34,12 +37,14 @@ class MappedPlanner(nnx.Module):
       differentiation, 2023, section 4 (mapper layer) and appendix D.1.
     """
 
-    def __init__(self, mapper: nnx.Module, planner: AbstractMapPlanner) -> None:
+    def __init__(self, mapper: Callable[[Any], Array], planner: AbstractMapPlanner) -> None:
         self.mapper = mapper
         self.planner = planner
 
     def map(self, observations: PyTree) -> Array:
         """Logits of free cells, [B, H, W], of observations with one batch axis."""
+        if not isinstance(self.mapper, nnx.Module):
+            return jax.vmap(self.mapper)(observations)
         graphdef, state = nnx.split(self.mapper)
         return jax.vmap(lambda observation: nnx.merge(graphdef, state)(observation))(observations)
 
@@ -52,6 +57,9 @@ class MappedPlanner(nnx.Module):
 
         Returns:
           `PlannerOutput`.
+
+        Raises:
+          ValueError: if the shapes do not belong together.
         """
         shape = jnp.zeros(map_logits.shape, bool)
         goal = as_map(GridTask(free=shape, goal=goals))[..., 1].astype(map_logits.dtype)

@@ -150,11 +150,7 @@ def solve_max_plus(
     check_maps(maps, planner.channels, kernel_size=planner.kernel_size, dims=dims)
     budget = math.prod(maps.shape[-dims - 1 : -1])
     budget = budget if planner.max_steps is None else planner.max_steps
-    if solver is not None and not isinstance(solver, Picard):
-        raise ValueError(
-            f"solver is {type(solver).__name__}, expected Picard; mixing iterates breaks the "
-            "monotone descent to the one fixed point above the floor."
-        )
+    check_monotone(solver)
 
     def readout(value: Array, inputs: MaxPlusInputs) -> tuple[Array, Array]:
         logits = planner.readout(cell.action_values(value, inputs))
@@ -172,3 +168,12 @@ def solve_max_plus(
         num_steps=num_steps,
         dims=dims,
     )
+
+
+def check_monotone(solver: Solver | None) -> None:
+    """ValueError unless the solver, if one is given, keeps an iteration monotone."""
+    if solver is not None and not isinstance(solver, Picard):
+        raise ValueError(
+            f"solver is {type(solver).__name__}, expected Picard; mixing iterates breaks the "
+            "monotone descent to the one fixed point above the floor."
+        )

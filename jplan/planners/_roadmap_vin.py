@@ -11,6 +11,7 @@ from jplan._typing import Array, PyTree
 from jplan.envs import Roadmap
 from jplan.fixed_points import AbstractAdjoint, Picard, Truncated
 from jplan.nn import FLOOR, EdgeCostMapper, GraphCell, GraphInputs, MaxPlusReadout, solve_cell
+from jplan.planners._max_plus_vin import check_monotone
 from jplan.planners._planner import PlannerOutput, broadcast_budget
 
 
@@ -92,11 +93,13 @@ class RoadmapVIN(nnx.Module):
           [..., N], -inf out of reach.
 
         Raises:
-          ValueError: if the fields' shapes do not belong together, or ``num_steps`` is none.
+          ValueError: if the fields' shapes do not belong together, the solver is not `Picard`, or
+            ``num_steps`` is none.
 
         Differentiability: in the parameters, positions and current, by the rules of the adjoint.
         """
         lead = _check_roadmap(graph)
+        check_monotone(solver)
         if num_steps is not None:
             num_steps = broadcast_budget(num_steps, lead)
         axes = len(lead)

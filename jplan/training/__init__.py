@@ -7,6 +7,7 @@ from jplan.training._imitation import (
     ImitationBatch,
     imitation_batch,
     imitation_loss,
+    mapped_imitation_loss,
     sampled_imitation_loss,
 )
 from jplan.training._step import (
@@ -17,19 +18,21 @@ from jplan.training._step import (
     step_keys,
     train_step,
 )
-from jplan.training._train import train
+from jplan.training._train import cosine_adam, train
 
 __all__ = [
     "CheckpointFolder",
     "ImitationBatch",
     "LossFn",
     "TrainState",
+    "cosine_adam",
     "evaluate",
     "fit",
     "imitation_batch",
     "imitation_loss",
     "init_state",
     "load",
+    "mapped_imitation_loss",
     "sampled_imitation_loss",
     "save",
     "scan_steps",

@@ -25,7 +25,7 @@ def save(path: str | pathlib.Path, planner: AbstractMapPlanner) -> None:
 
     Args:
       path: directory to create; an existing checkpoint there is replaced once the new one is whole.
-      planner: any of `jplan.planners`.
+      planner: any of `jplan.planners` but `MappedPlanner`, whose parts are anybody's.
 
     Raises:
       ValueError: if the planner is not one of `jplan.planners` or has a part that its constructor
@@ -42,7 +42,8 @@ def save(path: str | pathlib.Path, planner: AbstractMapPlanner) -> None:
     import orbax.checkpoint as ocp
 
     name = type(planner).__name__
-    if getattr(planners, name, None) is not type(planner):
+    known = getattr(planners, name, None) is type(planner)
+    if not known or not hasattr(planner, "configuration"):
         raise ValueError(
             f"got a planner of type {name}, expected one of jplan.planners; save the state of "
             "your own modules with jplan.training.CheckpointFolder."

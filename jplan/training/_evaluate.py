@@ -36,7 +36,7 @@ def evaluate(
       key: consumed; draws the single starts.
       inputs: what the planner reads in place of the maps, such as pictures; a pytree with a
         leading axis N. None gives it the maps.
-      moves: static, 4 or 8; the planner's A.
+      moves: static, 4 or 8, or 6 for maps [D, H, W]; the planner's A.
       costs: static, of diagonal moves.
       corner_cutting: static.
       wrap: static, whether the maps are tori.
@@ -47,8 +47,8 @@ def evaluate(
       goal, so average with ``jnp.nanmean``.
 
     Raises:
-      ValueError: if the planner does not return one logit a move, the tasks have no leading axis,
-        or ``batch_size`` is below 1.
+      ValueError: if the planner does not return one logit a move, tasks or inputs have no leading
+        axis N, or ``batch_size`` is below 1.
 
     Differentiability: none.
 
@@ -90,5 +90,8 @@ def evaluate(
             "expected [N, H, W], or [N, D, H, W] with goals [N, 3], and a whole number from 1 on."
         )
     count = tasks.free.shape[0]
+    given = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(inputs)}
+    if given - {count}:
+        raise ValueError(f"inputs have leading axes {list(given)}, expected {count}, one a task.")
     keys = jax.random.split(key, count)
     return map_batches(batch, (tasks, keys, inputs), min(batch_size, max(count, 1)))

@@ -9,13 +9,14 @@ import optax
 from flax import struct
 
 from jplan import mdp
-from jplan._typing import Array
+from jplan._typing import Array, PyTree
 from jplan.envs import GridTask, as_map
+from jplan.planners import MappedPlanner
 
 
 @struct.dataclass(kw_only=True)
 class ImitationBatch:
-    """Maps with their optimal actions.
+    """Maps with their optimal actions; in three dimensions read [D, H, W] for [H, W].
 
     Attributes:
       maps: [B, H, W, C] input of the planner.
@@ -47,7 +48,7 @@ def imitation_batch(
 
     Args:
       task: batch of grid tasks, [B, ...].
-      moves: static, 4 or 8.
+      moves: static, 4 or 8, or 6 for maps [D, H, W].
       costs: static, of diagonal moves: "unit" as in VIN's and GPPN's worlds, or "octile".
       corner_cutting: static, whether a diagonal move may pass the corner of a wall.
       wrap: static, whether the maps are tori.
@@ -112,6 +113,52 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
         batch.grid, greedy_actions(logits), batch.value
     )
     return loss, {"accuracy": accuracy, "success": jnp.nanmean(measures.success)}
+
+
+def mapped_imitation_loss(
+    model: MappedPlanner,
+    observations: PyTree,
+    task: GridTask,
+    batch: ImitationBatch,
+    *,
+    map_weight: float = 1.0,
+) -> tuple[Array, dict[str, Array]]:
+    """`imitation_loss` of a planner behind a mapper, and binary cross-entropy of the mapper's map.
+
+    Args:
+      model: the mapper and the planner.
+      observations: what the mapper reads, a pytree with a leading axis B.
+      task: the true tasks, [B, ...].
+      batch: their targets.
+      map_weight: of the map's loss, beside 1 of the plan's.
+
+    Returns:
+      The loss, and the metrics of `imitation_loss` with ``map_accuracy``, the share of the map's
+      cells that are right.
+
+    Raises:
+      ValueError: as `imitation_loss`.
+
+    Differentiability: as the planner's adjoint has it.
+
+    Example:
+      >>> from flax import nnx
+      >>> from jplan.envs import maze
+      >>> from jplan.planners import VIN
+      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> model = MappedPlanner(
+      ...     lambda free: 9.0 * free - 4.5,
+      ...     VIN(4, 2, hidden=4, q_channels=4, rngs=nnx.Rngs(0)),
+      ... )
+      >>> _, metrics = mapped_imitation_loss(model, tasks.free, tasks, imitation_batch(tasks))
+      >>> metrics["map_accuracy"]
+      Array(1., dtype=float32)
+    """
+    map_logits = model.map(observations)
+    loss, metrics = imitation_loss(model.plan(map_logits, task.goal).logits, batch)
+    of_map = optax.sigmoid_binary_cross_entropy(map_logits, task.free).mean()
+    right = jnp.mean((map_logits > 0) == task.free)
+    return loss + map_weight * of_map, metrics | {"map_accuracy": right}
 
 
 def sampled_imitation_loss(

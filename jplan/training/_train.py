@@ -1,5 +1,6 @@
 """From an untrained module to a trained one in one call."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -11,6 +12,31 @@ from flax import nnx
 from jplan._typing import Array, PyTree
 from jplan.training._fit import fit
 from jplan.training._step import LossFn, init_state, scan_steps
+
+
+@functools.cache
+def cosine_adam(
+    learning_rate: float, num_steps: int, *, max_norm: float = 1.0
+) -> optax.GradientTransformation:
+    """Adam whose step decays as a cosine to zero, on gradients that are clipped by their norm.
+
+    Equal arguments give the same object, so that `train` compiles its steps once for several seeds.
+
+    Args:
+      learning_rate: at the start.
+      num_steps: of the whole training.
+      max_norm: of the gradient of all parameters together.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> cosine_adam(1e-2, 100) is cosine_adam(1e-2, 100)
+      True
+    """
+    adam = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+    return optax.chain(optax.clip_by_global_norm(max_norm), adam)
+
 
 Module = TypeVar("Module", bound=nnx.Module)
 

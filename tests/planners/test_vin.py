@@ -33,7 +33,7 @@ def test_chunks_change_nothing(monkeypatch):
             return jnp.sum(jnp.sin(out.logits)), out
 
         run = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        return [run(state, num_steps) for num_steps in (None, 5, budgets)]
+        return [run(state, num_steps) for num_steps in (None, budgets)]
 
     whole = run_all()
     for maps_at_once in (1, 4):  # 7 is 4 and a rest
@@ -41,7 +41,7 @@ def test_chunks_change_nothing(monkeypatch):
         parts = run_all()
         close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5)
         jax.tree.map(close, whole, parts)
-        counts, expected = (result[2][0][1].solution.num_steps for result in (parts, whole))
+        counts, expected = (result[1][0][1].solution.num_steps for result in (parts, whole))
         np.testing.assert_array_equal(counts, expected)
 
 

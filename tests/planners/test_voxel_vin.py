@@ -47,25 +47,52 @@ def test_logits_turn_with_the_cube(x64):
         assert_grid_equivariant(lambda m: plan(m).at[..., 5].add(1), maps, moves=6, atol=1e-4)
 
 
-@pytest.mark.parametrize("padding", ["zero", "wrap"])
-def test_who_knows_moves_and_walls_finds_shortest_paths(padding):
-    planner, tasks = taught(padding=padding), some_tasks(4)
+def planned(planner):
+    """The planner as jitted code has it: split, and merged inside."""
+    graphdef, state = nnx.split(planner)
+    solve = jax.jit(lambda state, maps: nnx.merge(graphdef, state).solve(maps))
+    return lambda maps: solve(state, maps)
+
+
+def test_who_knows_moves_and_walls_finds_shortest_paths():
+    planner, tasks = taught(), some_tasks(4)
     planner.mapper = Walls()
-    out = planner.solve(envs.as_map(tasks))
+    out = planned(planner)(envs.as_map(tasks))
     batch = training.imitation_batch(tasks, moves=6)
     np.testing.assert_array_equal(out.value, batch.value)
     _, metrics = training.imitation_loss(out.logits, batch)
     assert metrics["success"] == metrics["accuracy"] == 1
 
 
-def test_leading_axes_are_batch_axes():
+def test_on_a_torus_a_shifted_map_has_a_shifted_plan(x64):
+    planner = planners.VoxelVIN(2, hidden=2, padding="wrap", rngs=nnx.Rngs(0))
+    plan, maps = planned(planner), envs.as_map(some_tasks()).astype(float)
+    shift = lambda x: jnp.roll(x, (1, 2, 3), axis=(1, 2, 3))
+    logits = plan(maps).logits
+    np.testing.assert_allclose(plan(shift(maps)).logits, shift(logits), atol=1e-10)
+    ends = planners.VoxelVIN(2, hidden=2, rngs=nnx.Rngs(0))
+    assert jnp.abs(planned(ends)(maps).logits - logits).max() > 1e-6
+
+
+def test_leading_axes_are_batch_axes_and_merging_changes_nothing():
     planner = planners.VoxelVIN(2, hidden=2, rngs=nnx.Rngs(0))
     maps = envs.as_map(some_tasks())
-    out = planner.solve(maps[None])
+    out = planned(planner)(maps[None])
     assert out.logits.shape == (1, 2, 5, 5, 5, 6)
     assert out.value.shape == (1, 2, 5, 5, 5)
     assert out.solution.status.shape == (1, 2)
     np.testing.assert_allclose(planner(maps[1]), out.logits[0, 1], rtol=1e-4, atol=1e-5)
+    hard = planner.hardened()
+    assert hard.hard
+    assert jnp.abs(planned(hard)(maps).logits - out.logits[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_maps_may_be_of_any_floating_type(dtype, x64):
+    planner = planners.VoxelVIN(2, hidden=2, rngs=nnx.Rngs(0))
+    maps = envs.as_map(some_tasks())
+    expected = planned(planner)(maps.astype(float)).logits
+    np.testing.assert_allclose(planned(planner)(maps.astype(dtype)).logits, expected, atol=1e-6)
 
 
 def test_every_parameter_learns_and_configuration_rebuilds():
@@ -87,7 +114,8 @@ def test_every_parameter_learns_and_configuration_rebuilds():
 def test_evaluation_counts_in_three_dimensions():
     tasks = some_tasks(3)
     constant = lambda maps: jnp.zeros((*maps.shape[:-1], 6))
-    measures = training.evaluate(constant, tasks, jax.random.key(0), moves=6)
+    measure = jax.jit(lambda key: training.evaluate(constant, tasks, key, moves=6))
+    measures = measure(jax.random.key(0))
     assert measures.success.shape == (3,)
     assert 0 <= float(measures.success.max()) < 1
     with pytest.raises(ValueError, match="expected 6"):
