@@ -25,10 +25,14 @@ def draw_size(rows, path):
     """Success against the size, solved to convergence and with fixed budgets; first seed."""
     names = list(dict.fromkeys(row["planner"] for row in rows))
     figure, panels = plt.subplots(
-        1, len(names), figsize=(6 * len(names), 4), sharey=True, layout="constrained"
+        *(1, len(names)),
+        figsize=(6 * len(names), 4),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     first = rows[0]["seed"]
-    for axes, name in zip(panels, names, strict=True):
+    for axes, name in zip(panels[0], names, strict=True):
         chosen = [row for row in rows if row["planner"] == name and row["seed"] == first]
         for budget in dict.fromkeys(row["budget"] for row in chosen):
             line = [row for row in chosen if row["budget"] == budget]
@@ -37,5 +41,5 @@ def draw_size(rows, path):
             axes.plot(sides, shares, "o-", markersize=4, label=label)
         axes.set(title=f"{name}, trained on 15 x 15", xlabel="side of the maze")
         axes.legend(fontsize=8)
-    panels[0].set_ylabel("success, %")
+    panels[0, 0].set_ylabel("success, %")
     viz.save_figure(figure, path)

@@ -78,6 +78,8 @@ def train(run, steps, out):
 
     def fit(module, stage, key, loss_fn, name):
         nonlocal seconds
+        if not steps[stage]:
+            return module
         module, log = training.train(
             module,
             batch_fn=make_batch_fn(stage, run.size),

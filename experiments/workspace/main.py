@@ -34,9 +34,9 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    steps = dict.fromkeys(STEPS, 20) if options.smoke else dict(STEPS)
-    if options.no_pretraining:
-        steps["mapper"] = steps["planner"] = 0
+    steps = {"joint": 20} if options.smoke else STEPS
+    if options.no_pretraining or options.smoke:
+        steps = steps | {"mapper": 0, "planner": 0}
     rows = []
     for name in options.planner:
         for seed in range(options.seed, options.seed + options.seeds):

@@ -69,8 +69,8 @@ def random_free_cell(key: Array, free: Array) -> Array:
 
     Args:
       key: one random key, consumed.
-      free: bool [H, W] or [D, H, W], True where one can stand. To draw only cells that can reach
-        one another, pass ``largest_component(free)``.
+      free: bool [H, W] or [D, H, W], True where one can stand. To draw only cells of a map [H, W]
+        that can reach one another, pass ``largest_component(free)``.
 
     Returns:
       int32 [2] or [3], the cell; -1 throughout if no cell is free.
@@ -119,5 +119,6 @@ def check_free(free: Array, name: str, *, dims: tuple[int, ...] = (2,)) -> None:
     if free.ndim not in dims or free.dtype != jnp.bool_ or free.size == 0:
         raise ValueError(
             f"{name}: got free of shape {free.shape} and dtype {free.dtype}, expected a non-empty "
-            f"bool [H, W]; compare (free > 0.5) or use jax.vmap({name}) over a batch"
+            f"bool [H, W]{' or [D, H, W]' if 3 in dims else ''}; compare (free > 0.5) or use "
+            f"jax.vmap({name}) over a batch"
         )

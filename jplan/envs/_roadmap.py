@@ -17,7 +17,7 @@ class Roadmap:
 
     Attributes:
       positions: [N, 3], (x, y, z) of the nodes.
-      current: [N, 3], at the nodes, in cells of the cube; shorter than 1/2.
+      current: [N, 3], at the nodes, as a share of the speed of travel; shorter than 1/2.
       neighbours: int32 [N, K], the nearest nodes, nearest first.
       is_open: bool [N, K], whether the straight way there is free of collision.
       goal: int32 [], a node.

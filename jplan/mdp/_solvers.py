@@ -47,8 +47,8 @@ def value_iteration(
 
     Args:
       mdp: `TabularMDP`, `GridMDP` or `GraphMDP`.
-      solver: for tables ``Picard(max_steps=10_000)`` by default. For grids None means the exact
-        sweeps; a solver iterates the plain backup instead.
+      solver: for tables and graphs ``Picard(max_steps=10_000)`` by default. For grids None means
+        the exact sweeps; a solver iterates the plain backup instead.
       adjoint: how the value is differentiated; by default ``Implicit`` with a Picard backward,
         which on a grid runs until it is exact. The sweeps know the reverse mode of ``Implicit``
         only.
@@ -61,8 +61,8 @@ def value_iteration(
     Raises:
       ValueError: if shapes or dtypes disagree, or the adjoint does not go with the sweeps.
 
-    Differentiability: with respect to reward, transition, discount and cell cost, off ties (the
-    gradient is split evenly between equal actions).
+    Differentiability: with respect to reward, transition, discount and the costs of cells or edges,
+    off ties (the gradient is split evenly between equal actions).
 
     Example:
       >>> import jax.numpy as jnp

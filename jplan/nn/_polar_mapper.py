@@ -15,7 +15,8 @@ class PolarMapper(nnx.Module):
     The first joint turns the whole arm, so a workspace that is turned by a bin has a map that is
     shifted by a row. The picture is sampled along circles around its middle, where the base is, and
     one layer, the same for every row, leads from all that is seen, relative to the row's angle, to
-    the row's cells; a residual block on the torus and a linear layer follow.
+    the row's cells; a residual block on the torus and a linear layer follow. Quarter turns shift
+    the map exactly, where they are whole bins, other turns as well as pixels allow.
 
     Args:
       bins: side of the configuration map.

@@ -8,6 +8,7 @@ from flax import nnx, struct
 
 from jplan._checks import check_sizes
 from jplan._typing import Array
+from jplan.nn._e3nn import import_e3nn
 from jplan.nn._max_plus import FLOOR
 from jplan.nn._solve_cell import AbstractCell
 
@@ -23,7 +24,8 @@ class EdgeCostMapper(nnx.Module):
     One round of messages makes scalars, vectors and tensors of second order at the nodes
     (``0e + 1o + 2e``); their products with the spherical harmonics ``Y`` of an edge's direction are
     the invariants that a small network turns into the cost of a unit of length. Only directions
-    enter, so what is learnt on sparse roadmaps holds on dense ones. Needs e3nn-jax.
+    enter, so what is learnt on sparse roadmaps holds on dense ones. Needs e3nn-jax, the extra
+    ``space``.
 
     Args:
       hidden: fields of each order in the nodes, and an eighth of the network's width.
@@ -59,8 +61,7 @@ class EdgeCostMapper(nnx.Module):
 
     def __call__(self, graph: Any) -> Array:
         """Cost of each edge of a `jplan.envs.Roadmap`, [N, K]; also of those that are not open."""
-        import e3nn_jax as e3nn
-
+        e3nn = import_e3nn()
         step = graph.positions[graph.neighbours] - graph.positions[:, None]
         orders = "0e + 1o + 2e"
         harmonics = e3nn.spherical_harmonics(orders, e3nn.IrrepsArray("1o", step), normalize=True)

@@ -12,6 +12,7 @@ from jplan._checks import check_kernel_size, check_padding, check_sizes
 from jplan._typing import Array, Padding
 from jplan.mdp import VOXEL_MOVES
 from jplan.nn._convolution import loop_convolution
+from jplan.nn._e3nn import import_e3nn
 from jplan.nn._grid_groups import SteerableKernel, check_multiple, group_elements
 from jplan.nn._max_plus import MoveCosts, move_costs
 
@@ -94,7 +95,7 @@ class VoxelCostMapper(nnx.Module):
     Inside are scalars, vectors and tensors of second order (``0e + 1o + 2e``), gated by scalars;
     spherical harmonics ``Y_l`` of the offsets make them, and those of the move's direction read
     them out. So a symmetry of the cube turns the vectors and permutes the moves. There is one such
-    network for each of the two fields of `MoveCosts`. Needs e3nn-jax.
+    network for each of the two fields of `MoveCosts`. Needs e3nn-jax, the extra ``space``.
 
     Args:
       channels: channels of the map, scalars.
@@ -182,8 +183,7 @@ def _offsets(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _harmonics(vectors: np.ndarray, dtype: Any) -> list[Array]:
     """Spherical harmonics of orders 0, 1 and 2 of the directions of vectors, [N, 2 l + 1] each."""
-    import e3nn_jax as e3nn
-
+    e3nn = import_e3nn()
     with jax.ensure_compile_time_eval():
         of_all = e3nn.spherical_harmonics("0e + 1o + 2e", jnp.asarray(vectors, dtype), True)
     return [chunk[:, 0] for chunk in of_all.chunks]
@@ -191,8 +191,7 @@ def _harmonics(vectors: np.ndarray, dtype: Any) -> list[Array]:
 
 def _gate(field: Array, hidden: int) -> list[Array]:
     """Scalars through a rectifier; vectors and tensors times a sigmoid of scalars of their own."""
-    import e3nn_jax as e3nn
-
+    e3nn = import_e3nn()
     irreps = f"{hidden}x0e + {2 * hidden}x0e + {hidden}x1o + {hidden}x2e"
     gated = e3nn.gate(
         e3nn.IrrepsArray(irreps, field), even_act=jax.nn.relu, even_gate_act=jax.nn.sigmoid

@@ -21,7 +21,7 @@ class RoadmapVIN(nnx.Module):
     Messages between the nodes tell what each edge costs, and values are propagated along the edges
     to convergence. The logits do not change when the roadmap is turned or reflected, and follow
     when its nodes are renumbered; a planner trained on small roadmaps plans on large ones. Needs
-    e3nn-jax.
+    e3nn-jax, the extra ``space``.
 
     Args:
       hidden: see `jplan.nn.EdgeCostMapper`.

@@ -19,7 +19,7 @@ class VoxelVIN(AbstractMapPlanner):
     The value is a scalar field; the six action values are permuted by the 48 symmetries of the
     cube, and inside the cost network are vectors and tensors that turn with the map. All that is
     learnt is local, so a planner trained on small cubes plans in large ones. It is trained in two
-    stages, soft first, then `hardened`, as `MaxPlusVIN`. Needs e3nn-jax.
+    stages, soft first, then `hardened`, as `MaxPlusVIN`. Needs e3nn-jax, the extra ``space``.
 
     Args:
       channels: channels of the maps, each a scalar field; the last one is 1 at goals, and

@@ -27,7 +27,10 @@ PLANNERS = {
 }
 
 
-@pytest.fixture(params=PLANNERS)
+VARIANTS = {"MaxPlusVIN, hard", "VIN, observed kernel"}  # in the tests of gradients and of shifts
+
+
+@pytest.fixture(params=[name for name in PLANNERS if name not in VARIANTS])
 def make(request):
     planner = PLANNERS[request.param]
     return lambda **kw: planner(rngs=nnx.Rngs(0), **kw)
@@ -38,19 +41,27 @@ def some_maps(count=3, size=7):
     return envs.as_map(jax.vmap(lambda key: envs.maze(key, size))(keys))
 
 
+def solved(planner):
+    """`solve`, jitted: one program compiles faster than its operations one by one."""
+    graphdef, state = nnx.split(planner)
+    solve = jax.jit(lambda state, maps: nnx.merge(graphdef, state).solve(maps))
+    return lambda maps: solve(state, maps)
+
+
 def test_leading_axes_are_batch_axes(make):
     planner, maps = make(), some_maps(6)
-    flat = planner.solve(maps)
+    solve = solved(planner)
+    flat = solve(maps)
     assert flat.logits.shape == (6, 7, 7, 4)
     assert flat.value.shape == (6, 7, 7)
     assert flat.solution.status.shape == (6,)
-    nested = planner.solve(maps.reshape(2, 3, 7, 7, 2))
+    nested = solve(maps.reshape(2, 3, 7, 7, 2))
     np.testing.assert_allclose(nested.logits.reshape(flat.logits.shape), flat.logits, rtol=1e-6)
     assert nested.solution.num_steps.shape == (2, 3)
-    single = planner.solve(maps[4])
+    single = solve(maps[4])
     np.testing.assert_allclose(single.logits, flat.logits[4], rtol=1e-4, atol=1e-5)
     assert single.solution.status.shape == ()
-    assert planner(maps[:0]).shape == (0, 7, 7, 4)
+    assert solve(maps[:0]).logits.shape == (0, 7, 7, 4)
 
 
 @pytest.mark.parametrize("name", [name for name in PLANNERS if name != "SPT"])  # has positions
@@ -112,7 +123,7 @@ def test_a_budget_that_is_none_gets_advice(make):
 def test_double_precision_is_double_throughout(make, x64):
     planner = make()
     assert {leaf.dtype.name for leaf in jax.tree.leaves(nnx.state(planner))} == {"float64"}
-    assert planner(some_maps().astype("float64")).dtype == "float64"
+    assert solved(planner)(some_maps().astype("float64")).logits.dtype == "float64"
 
 
 SILENT = {
@@ -126,9 +137,7 @@ SILENT = {
 
 
 @pytest.mark.parametrize("name", PLANNERS)
-@pytest.mark.parametrize(
-    "adjoint", [jp.Unroll(), jp.Truncated(4), jp.Implicit(), jp.Safeguarded(steps=4)]
-)
+@pytest.mark.parametrize("adjoint", [jp.Unroll(), jp.Implicit()], ids=["unrolled", "implicit"])
 def test_every_adjoint_reaches_every_parameter(name, adjoint):
     planner, maps = PLANNERS[name](adjoint=adjoint, rngs=nnx.Rngs(0)), some_maps()
     silent = SILENT.get(name, [])
@@ -147,17 +156,19 @@ def test_every_adjoint_reaches_every_parameter(name, adjoint):
 
 def test_nan_in_one_map_is_reported_and_stays_there(make):
     maps = some_maps()
-    out = make().solve(maps.at[1, 2, 2, 0].set(jnp.nan))
+    solve = solved(make())
+    out = solve(maps.at[1, 2, 2, 0].set(jnp.nan))
     assert out.solution.status[1] == jp.Status.DIVERGED
     assert bool(jnp.isnan(out.logits[1]).any())
-    clean = make().solve(maps)
+    clean = solve(maps)
     np.testing.assert_allclose(out.logits[0], clean.logits[0], rtol=1e-4, atol=1e-5)
 
 
 def test_nan_parameters_are_seen(make):
     graphdef, state = nnx.split(make())
     broken = nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), state))
-    assert bool(jnp.isnan(broken(some_maps(size=15))).any(axis=(1, 2, 3)).all())
+    logits = solved(broken)(some_maps(size=15)).logits
+    assert bool(jnp.isnan(logits).any(axis=(1, 2, 3)).all())
 
 
 def test_forward_mode_and_low_precision(make):
@@ -165,10 +176,11 @@ def test_forward_mode_and_low_precision(make):
     graphdef, state = nnx.split(planner)
     value = lambda state: nnx.merge(graphdef, state).solve(maps, num_steps=5).logits.sum()
     direction = jax.tree.map(jnp.ones_like, state)
-    slope = sum(jnp.vdot(g, jnp.ones_like(g)) for g in jax.tree.leaves(jax.grad(value)(state)))
-    _, tangent = jax.jvp(value, (state,), (direction,))
+    gradient = jax.jit(jax.grad(value))(state)
+    slope = sum(jnp.vdot(g, jnp.ones_like(g)) for g in jax.tree.leaves(gradient))
+    tangent = jax.jit(lambda state: jax.jvp(value, (state,), (direction,))[1])(state)
     np.testing.assert_allclose(tangent, slope, rtol=1e-3, atol=1e-2)
-    assert bool(jnp.all(jnp.isfinite(planner(maps.astype(jnp.bfloat16)))))
+    assert bool(jnp.all(jnp.isfinite(solved(planner)(maps.astype(jnp.bfloat16)).logits)))
 
 
 def test_maps_smaller_than_the_kernel_get_advice(make):
