@@ -69,7 +69,8 @@ def run_mazes(seed, out, smoke):
             label=f"voxel mazes, seed {seed}, {stage}",
         )
         seconds += log[-1]["seconds"]
-        check_symmetry(planner)
+        if not smoke:
+            check_symmetry(planner)
     training.save(out / "runs" / f"mazes_{seed}" / "planner", planner)
     graphdef, state = nnx.split(planner)
     for size, count in ({8: 4} if smoke else UNSEEN).items():
@@ -95,7 +96,7 @@ def draw(planner, size, path):
     distance = -np.asarray(mdp.value_iteration(grid).value)
     distance[~np.isfinite(distance)] = -1
     start = np.array(np.unravel_index(distance.argmax(), distance.shape))
-    actions = planner(envs.as_map(task)).argmax(-1)
+    actions = nnx.jit(lambda maps: planner(maps))(envs.as_map(task)).argmax(-1)
     plan = mdp.extract_path(grid, actions, start, max_length=int(2 * distance.max()))
     cells = np.asarray(plan.positions)
     cells = cells[(cells >= 0).all(-1)]
