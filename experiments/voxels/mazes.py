@@ -95,7 +95,7 @@ def draw(planner, size, path):
     grid = mdp.GridMDP.from_free(task.free, task.goal, moves=6)
     distance = -np.asarray(mdp.value_iteration(grid).value)
     distance[~np.isfinite(distance)] = -1
-    start = np.array(np.unravel_index(distance.argmax(), distance.shape))
+    start = jnp.stack(jnp.unravel_index(distance.argmax(), distance.shape))
     actions = nnx.jit(lambda maps: planner(maps))(envs.as_map(task)).argmax(-1)
     plan = mdp.extract_path(grid, actions, start, max_length=int(2 * distance.max()))
     cells = np.asarray(plan.positions)

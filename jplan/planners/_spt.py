@@ -116,11 +116,12 @@ class SPT(AbstractMapPlanner):
         check_maps(maps, self.channels, kernel_size=self.kernel_size)
 
         def prepare(inputs: Array) -> Array:
-            kernel, shape = self.embedding[...], inputs.shape[:2]
+            kernel = self.embedding[...]
+            height, width, _ = inputs.shape
             field = loop_convolution(
                 inputs, kernel, padding=self.padding, forward_mode=self.forward_mode
             )
-            positions = position_encoding(*shape, self.hidden, padding=self.padding)
+            positions = position_encoding(height, width, self.hidden, padding=self.padding)
             return self.embed(jax.nn.relu(field)) + positions.astype(field.dtype)
 
         def readout(z: Array, inputs: Array) -> tuple[Array, Array]:
