@@ -151,8 +151,8 @@ def mapped_imitation_loss(
       ...     VIN(4, 2, hidden=4, q_channels=4, rngs=nnx.Rngs(0)),
       ... )
       >>> _, metrics = mapped_imitation_loss(model, tasks.free, tasks, imitation_batch(tasks))
-      >>> metrics["map_accuracy"]
-      Array(1., dtype=float32)
+      >>> print(f"{metrics['map_accuracy']:.3f}")
+      1.000
     """
     map_logits = model.map(observations)
     loss, metrics = imitation_loss(model.plan(map_logits, task.goal).logits, batch)
