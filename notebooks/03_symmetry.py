@@ -84,6 +84,7 @@ def imitation(planner, batch, key):
 planner = jp.planners.SymMaxPlusVIN(4, 2, rngs=nnx.Rngs(0))
 planner, rows = jp.training.train(
     planner,
+    jax.jit(jp.training.scan_steps, static_argnames=jp.training.SCAN_STATIC),
     batch_fn=draw_batch,
     loss_fn=imitation,
     optimizer=jp.training.cosine_adam(1e-2, 160),

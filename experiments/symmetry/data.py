@@ -8,6 +8,7 @@ from flax import nnx
 
 from jplan import envs, planners, testing, training
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 MAPS = [100, 300, 1000, 3000]
 SIZE, ITERATIONS, BATCH, STEPS, UNSEEN = 15, 30, 16, 1000, 500
 PLANNERS = {"SymVIN": planners.SymVIN, "VIN": planners.VIN}
@@ -54,6 +55,7 @@ def run_data(seed, options):
             )
             planner, log = training.train(
                 planner,
+                SCAN,
                 batch_fn=make_batch_fn(size, count, seed),
                 loss_fn=loss_fn,
                 optimizer=training.cosine_adam(1e-2, steps),

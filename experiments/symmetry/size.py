@@ -9,6 +9,7 @@ from flax import nnx
 
 from jplan import planners, training
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 STAGES = {"soft": 500, "hard": 500}
 SIZES = {15: 500, 27: 300, 49: 100, 99: 50}  # side of the mazes, and how many
 BUDGETS = [15, 30, 50, 80, 141]  # the last is about sqrt(2) times 99
@@ -46,6 +47,7 @@ def run_size(seed, options):
         for (stage, steps), key in zip(stages.items(), keys, strict=False):
             planner, _ = training.train(
                 planner.hardened() if stage == "hard" else planner,
+                SCAN,
                 batch_fn=batch_fn,
                 loss_fn=loss_fn,
                 optimizer=training.cosine_adam(1e-2, steps),

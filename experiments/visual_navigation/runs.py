@@ -10,6 +10,7 @@ from flax import nnx
 from jplan import envs, planners, training
 from jplan.nn import PanoramaMapper
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 STEPS = {"planner": 1000, "joint": 400}
 MAZES = {"planner": 16, "joint": 4}  # of a training step
 RATES = {"planner": 5e-3, "joint": 1e-3}
@@ -82,6 +83,7 @@ def train(run, steps, out):
             return module
         module, log = training.train(
             module,
+            SCAN,
             batch_fn=make_batch_fn(stage, run.size),
             loss_fn=loss_fn,
             optimizer=training.cosine_adam(RATES[stage], steps[stage]),

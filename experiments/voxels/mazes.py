@@ -10,6 +10,7 @@ from flax import nnx
 
 from jplan import envs, mdp, planners, testing, training, viz
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 SIZE, STEPS = 7, 24  # of the mazes in training, and of the iteration
 STAGES = {"soft": 400, "hard": 200}
 UNSEEN = {16: 200, 32: 50}  # mazes of each size
@@ -59,6 +60,7 @@ def run_mazes(seed, out, smoke):
     for (stage, steps), key in zip(stages.items(), keys, strict=False):
         planner, log = training.train(
             planner.hardened() if stage == "hard" else planner,
+            SCAN,
             batch_fn=batch_fn,
             loss_fn=loss_fn,
             optimizer=training.cosine_adam(1e-2, steps),

@@ -10,6 +10,7 @@ from flax import nnx
 
 from jplan import envs, mdp, planners, training
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 NODES, STEPS = 200, 1500
 UNSEEN = {200: 50, 1000: 50}  # roadmaps of each size
 
@@ -83,6 +84,7 @@ def run_roadmaps(seed, out, smoke):
     steps = 20 if smoke else STEPS
     planner, log = training.train(
         planners.RoadmapVIN(rngs=nnx.Rngs(seed)),
+        SCAN,
         batch_fn=batch_fn,
         loss_fn=loss_fn,
         optimizer=training.cosine_adam(1e-2, steps),

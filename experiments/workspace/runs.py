@@ -11,6 +11,7 @@ from flax import nnx
 from jplan import envs, planners, training
 from jplan.nn import PolarMapper, WorkspaceMapper
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 BINS = 18
 STEPS = {"mapper": 2000, "planner": 1000, "joint": 600}
 ARMS = {"mapper": 32, "planner": 16, "joint": 16}  # of a training step
@@ -97,6 +98,7 @@ def train(run, steps, out):
             return module
         module, log = training.train(
             module,
+            SCAN,
             batch_fn=make_batch_fn(stage),
             loss_fn=loss_fn,
             optimizer=training.cosine_adam(RATES[stage], steps[stage]),

@@ -18,9 +18,10 @@ from jplan.training._step import (
     step_keys,
     train_step,
 )
-from jplan.training._train import cosine_adam, train
+from jplan.training._train import SCAN_STATIC, cosine_adam, train
 
 __all__ = [
+    "SCAN_STATIC",
     "CheckpointFolder",
     "ImitationBatch",
     "LossFn",

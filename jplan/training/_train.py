@@ -5,13 +5,12 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import jax
 import optax
 from flax import nnx
 
 from jplan._typing import Array, PyTree
 from jplan.training._fit import fit
-from jplan.training._step import LossFn, init_state, scan_steps
+from jplan.training._step import LossFn, TrainState, init_state
 
 
 @functools.cache
@@ -40,14 +39,13 @@ def cosine_adam(
 
 Module = TypeVar("Module", bound=nnx.Module)
 
-# On module level, so that a second run with the same functions does not compile anew.
-_advance = jax.jit(
-    scan_steps, static_argnames=("batch_fn", "graphdef", "optimizer", "loss_fn", "num_steps")
-)
+SCAN_STATIC = ("batch_fn", "graphdef", "optimizer", "loss_fn", "num_steps")
+"""The arguments of `scan_steps` that are static under ``jit``."""
 
 
 def train(
     module: Module,
+    scan_fn: Callable[..., tuple[TrainState, dict[str, Array]]],
     *,
     batch_fn: Callable[[Array], PyTree],
     loss_fn: LossFn,
@@ -63,11 +61,12 @@ def train(
 ) -> tuple[Module, list[dict[str, float]]]:
     """Train all variables of a module, data made on the device.
 
-    `fit` over a jitted `scan_steps`. For several seeds pass the same function and optimiser
-    objects, and the steps are compiled once.
+    `fit` over `scan_steps`, which the caller jits. For several seeds pass the same functions and
+    the same optimiser, and the steps are compiled once.
 
     Args:
       module: any NNX module; it is not changed.
+      scan_fn: ``jax.jit(scan_steps, static_argnames=SCAN_STATIC)``, made once.
       batch_fn: pure, ``batch_fn(key) -> batch``.
       loss_fn: ``loss_fn(module, batch, key) -> (loss, metrics)``.
       optimizer: optax optimiser.
@@ -89,10 +88,13 @@ def train(
     Differentiability: not intended.
 
     Example:
+      >>> import jax
       >>> import jplan as jp
+      >>> from jplan.training import scan_steps
       >>> planner = jp.planners.ConvGPPN(4, 2, hidden=4, max_steps=9, rngs=nnx.Rngs(0))
       >>> planner, rows = train(
       ...     planner,
+      ...     jax.jit(scan_steps, static_argnames=SCAN_STATIC),
       ...     batch_fn=lambda key: jax.random.uniform(key, (2, 7, 7, 2)),
       ...     loss_fn=lambda planner, maps, key: ((planner(maps) ** 2).mean(), {}),
       ...     optimizer=optax.adam(1e-2),
@@ -106,8 +108,8 @@ def train(
     """
     graphdef, state = init_state(module, optimizer, key)
 
-    def advance(state: Any) -> Any:
-        return _advance(
+    def advance(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
+        return scan_fn(
             state,
             batch_fn=batch_fn,
             graphdef=graphdef,

@@ -179,6 +179,7 @@ def test_train_compiles_once_for_all_seeds_and_leaves_the_module_alone():
 
     run = functools.partial(
         training.train,
+        scan_fn=jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC),
         batch_fn=lambda key: jax.random.uniform(key, (2, 7, 7, 2)),
         loss_fn=loss_fn,
         optimizer=optax.adam(1e-2),
