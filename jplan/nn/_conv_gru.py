@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
@@ -112,10 +113,9 @@ class ConvGRUCell(AbstractCell):
         """
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
-        initial = nnx.initializers.lecun_normal()
         shapes = ((channels, 3 * hidden), (hidden, 2 * hidden), (hidden, hidden))
         of_input, of_gates, of_candidate = (
-            initial(rngs.params(), (kernel_size, kernel_size, *shape)) for shape in shapes
+            draw_weights(rngs, (kernel_size, kernel_size, *shape)) for shape in shapes
         )
         return cls(
             *(of_input, jnp.zeros(3 * hidden), of_gates, of_candidate),

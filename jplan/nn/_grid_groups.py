@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jplan._checks import check_kernel_size, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array
 from jplan.mdp import MOVES, VOXEL_MOVES
 
@@ -172,8 +173,7 @@ class SteerableKernel(nnx.Module):
         self.kernel_size = kernel_size
         shape = (int(orbits.max()) + 1, in_fields, out_fields)
         fan_in = orbits.shape[0] * orbits.shape[1] * in_fields
-        normal = nnx.initializers.truncated_normal(fan_in**-0.5 / 0.8796)
-        self.weights = nnx.Param(normal(rngs.params(), shape))
+        self.weights = nnx.Param(draw_weights(rngs, shape, fan_in=fan_in))
 
     def __call__(self) -> Array:
         """The kernel, [K, ..., K, C, O]; channels are ordered as [channel of a field, field]."""

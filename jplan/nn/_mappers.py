@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 
@@ -44,13 +45,12 @@ class RewardMapper(nnx.Module):
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
         check_padding(padding)
-        initial = nnx.initializers.lecun_normal()
         size = (kernel_size, kernel_size)
         self.padding: Padding = padding
         self.forward_mode = forward_mode
-        self.kernel = nnx.Param(initial(rngs.params(), (*size, channels, hidden)))
+        self.kernel = nnx.Param(draw_weights(rngs, (*size, channels, hidden)))
         self.bias = nnx.Param(jnp.zeros(hidden))
-        self.out = nnx.Param(initial(rngs.params(), (hidden, 1)))
+        self.out = nnx.Param(draw_weights(rngs, (hidden, 1)))
 
     def __call__(self, inputs: Array) -> Array:
         """Reward of one map, [H, W, C] -> [H, W]."""
@@ -102,12 +102,11 @@ class KernelMapper(nnx.Module):
         check_kernel_size(kernel_size)
         check_padding(padding)
         height, width, fields, outputs = shape
-        initial = nnx.initializers.lecun_normal()
         size = (kernel_size, kernel_size)
         self.shape = shape
         self.padding: Padding = padding
         self.forward_mode = forward_mode
-        self.kernel = nnx.Param(initial(rngs.params(), (*size, channels, hidden)))
+        self.kernel = nnx.Param(draw_weights(rngs, (*size, channels, hidden)))
         self.bias = nnx.Param(jnp.zeros(hidden))
         self.out = nnx.Param(jnp.zeros((hidden, height * width * fields * outputs)))
 

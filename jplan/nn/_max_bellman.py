@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution, taps
 from jplan.nn._solve_cell import AbstractCell
@@ -67,10 +68,9 @@ class TransitionKernel(nnx.Module):
         check_sizes(q_channels=q_channels)
         check_kernel_size(kernel_size)
         check_discount(discount)
-        initial = nnx.initializers.lecun_normal()
         self.discount = discount
         self.sharpness = sharpness
-        weights = initial(rngs.params(), (kernel_size, kernel_size, 2, q_channels))
+        weights = draw_weights(rngs, (kernel_size, kernel_size, 2, q_channels))
         # Chances start almost even: a neighbour that is likely from the start may stay so for good.
         self.weights = nnx.Param(weights.at[:, :, 1].multiply(0.1))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
@@ -72,14 +73,13 @@ class MoveCostMapper(nnx.Module):
         check_sizes(channels=channels, actions=actions, hidden=hidden)
         check_kernel_size(kernel_size)
         check_padding(padding)
-        normal = jax.random.normal
         shape = (kernel_size, kernel_size, channels, hidden)
-        kernel = lambda: normal(rngs.params(), shape) / kernel_size
+        kernel = lambda: draw_weights(rngs, shape)
         self.padding: Padding = padding
         self.forward_mode = forward_mode
         self.gate_kernel = nnx.Param(kernel())
         self.gate_bias = nnx.Param(jnp.zeros(hidden))
-        self.gate_out = nnx.Param(normal(rngs.params(), (hidden, actions)) / hidden**0.5)
+        self.gate_out = nnx.Param(draw_weights(rngs, (hidden, actions)))
         self.gate_out_bias = nnx.Param(jnp.zeros(actions))
         self.scale_kernel = nnx.Param(kernel())
         self.scale_bias = nnx.Param(jnp.zeros(hidden))
@@ -209,7 +209,7 @@ class MaxPlusCell(AbstractCell):
         check_sizes(actions=actions)
         check_kernel_size(kernel_size)
         shape = (actions, kernel_size, kernel_size)
-        return cls(0.1 * jax.random.normal(rngs.params(), shape), **options)
+        return cls(draw_weights(rngs, shape, fan_in=100), **options)
 
     def prepare(self, costs: MoveCosts, goal: Array) -> MaxPlusInputs:
         """Costs of the current stage, computed once, outside the loop."""

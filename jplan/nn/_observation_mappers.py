@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 
@@ -60,9 +61,8 @@ class PanoramaMapper(nnx.Module):
         self.first = linear(8 * 8 * 3, 32)
         self.second = linear(4 * 4 * 32, 64)
         self.embed = linear((blocks - 1) ** 2 * 64, embedding)
-        initial = nnx.initializers.lecun_normal()
-        self.mix = nnx.Param(initial(rngs.params(), (3, 3, 4 * embedding, hidden)))
-        self.out = nnx.Param(initial(rngs.params(), (3, 3, hidden, 1)))
+        self.mix = nnx.Param(draw_weights(rngs, (3, 3, 4 * embedding, hidden)))
+        self.out = nnx.Param(draw_weights(rngs, (3, 3, hidden, 1)))
         self.mix_bias = nnx.Param(jnp.zeros(hidden))
         self.out_bias = nnx.Param(jnp.zeros(()))
 
@@ -224,7 +224,7 @@ class ResidualBlock(nnx.Module):
         check_padding(padding)
         shape = (kernel_size, kernel_size, channels, channels)
         self.padding: Padding = padding
-        self.first = nnx.Param(nnx.initializers.he_normal()(rngs.params(), shape))
+        self.first = nnx.Param(draw_weights(rngs, shape, gain=2.0))
         self.second = nnx.Param(jnp.zeros(shape))
         self.bias = nnx.Param(jnp.zeros(channels))
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._solve_cell import AbstractCell
@@ -67,24 +68,23 @@ class PathLSTMCell(AbstractCell):
         check_sizes(channels=channels, hidden=hidden)
         check_kernel_size(kernel_size)
         check_padding(padding)
-        initial = nnx.initializers.lecun_normal()
         self.hidden = hidden
         self.inject = inject
         self.padding: Padding = padding
         self.forward_mode = forward_mode
-        self.encoder_kernel = nnx.Param(initial(rngs.params(), (3, 3, channels, hidden)))
+        self.encoder_kernel = nnx.Param(draw_weights(rngs, (3, 3, channels, hidden)))
         self.encoder_bias = nnx.Param(jnp.zeros(hidden))
-        self.start_kernel = nnx.Param(initial(rngs.params(), (3, 3, hidden, 2 * hidden)))
+        self.start_kernel = nnx.Param(draw_weights(rngs, (3, 3, hidden, 2 * hidden)))
         self.start_bias = nnx.Param(jnp.zeros(2 * hidden))
         size = (kernel_size, kernel_size)
-        self.message_kernel = nnx.Param(initial(rngs.params(), (*size, hidden, 1)))
-        gates = initial(rngs.params(), (1 + hidden, 4 * hidden))
+        self.message_kernel = nnx.Param(draw_weights(rngs, (*size, hidden, 1)))
+        gates = draw_weights(rngs, (1 + hidden, 4 * hidden))
         self.input_weights = nnx.Param(gates[:1])
         self.state_weights = nnx.Param(gates[1:])
         # The forget gate starts open, or little of a gradient would come back through K steps.
         self.bias = nnx.Param(jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(1))
         if inject:
-            self.inject_kernel = nnx.Param(initial(rngs.params(), (3, 3, hidden, 4 * hidden)))
+            self.inject_kernel = nnx.Param(draw_weights(rngs, (3, 3, hidden, 4 * hidden)))
 
     def prepare(self, inputs: Array) -> tuple[Array, Array]:
         """The encoding of a map and its share of the gates.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from jplan._checks import check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array
 from jplan.nn._e3nn import import_e3nn
 from jplan.nn._max_plus import FLOOR
@@ -48,10 +49,9 @@ class EdgeCostMapper(nnx.Module):
     def __init__(self, *, hidden: int, rngs: nnx.Rngs) -> None:
         check_sizes(hidden=hidden)
         self.hidden = hidden
-        normal = nnx.initializers.lecun_normal()
         # Harmonics have one field of each order, and products with a vector 1, 2 and 1.
         self.mix = nnx.List(
-            [nnx.Param(normal(rngs.params(), (1 + products, hidden))) for products in (1, 2, 1)]
+            [nnx.Param(draw_weights(rngs, (1 + products, hidden))) for products in (1, 2, 1)]
         )
         width = 8 * hidden
         linear = lambda i, o: nnx.Linear(i, o, param_dtype=float, rngs=rngs)

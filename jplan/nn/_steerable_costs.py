@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.mdp import VOXEL_MOVES
 from jplan.nn._convolution import loop_convolution
@@ -133,13 +134,15 @@ class VoxelCostMapper(nnx.Module):
         self.kernel_size = kernel_size
         self.padding: Padding = padding
         radii = int(_offsets(kernel_size)[1].max()) + 1
-        normal = nnx.initializers.truncated_normal((kernel_size**3 * channels) ** -0.5)
+        fan_in = kernel_size**3 * channels
         # Scalars, vectors and tensors; two thirds of the scalars gate the other two, see `_gate`.
         fields = 3 * hidden, hidden, hidden
-        draw = lambda count: nnx.Param(normal(rngs.params(), (2, radii, channels, count)))
-        self.kernels = nnx.List([draw(count) for count in fields])
+        shapes = [(2, radii, channels, count) for count in fields]
+        self.kernels = nnx.List(
+            [nnx.Param(draw_weights(rngs, shape, fan_in=fan_in)) for shape in shapes]
+        )
         self.bias = nnx.Param(jnp.zeros((2, 3 * hidden)))
-        out = nnx.initializers.truncated_normal(hidden**-0.5)(rngs.params(), (2, 3, hidden))
+        out = draw_weights(rngs, (2, 3, hidden), fan_in=hidden)
         # Zero for the scale, as in `MoveCostMapper`.
         self.out = nnx.Param(out.at[1].set(0))
         self.out_bias = nnx.Param(jnp.zeros(2))

@@ -30,7 +30,8 @@ class MaxPlusVIN(AbstractMapPlanner):
 
     Args:
       actions: number of actions A.
-      channels: channels of the maps; the last one is 1 at goals.
+      channels: channels of the maps; the last one is 1 at goals, and costs do not depend on it; at
+        least 2.
       hidden: width of the cost networks.
       kernel_size: odd; how far an action may lead and the mapper sees.
       max_steps: budget of the iteration; None is the number of cells, which is never too few.
@@ -46,7 +47,7 @@ class MaxPlusVIN(AbstractMapPlanner):
       ValueError: if a size is out of range, the kernel is even or the padding unknown.
 
     Attributes:
-      mapper: `jplan.nn.MoveCostMapper`, or any module from [H, W, C] to `jplan.nn.MoveCosts`.
+      mapper: `jplan.nn.MoveCostMapper`, or any module from [H, W, C - 1] to `jplan.nn.MoveCosts`.
       cell: `jplan.nn.MaxPlusCell`.
       readout: `jplan.nn.MaxPlusReadout`, or any module from Q [A, H, W] to logits [H, W, A].
 
@@ -56,6 +57,10 @@ class MaxPlusVIN(AbstractMapPlanner):
       >>> maps = jnp.ones((5, 9, 9, 2)).at[..., 1].set(0).at[:, 4, 4, 1].set(1)
       >>> planner(maps).shape
       (5, 9, 9, 4)
+
+    Note:
+      The cost network does not see the goal's channel. If it did, it might make the last move, into
+      the goal, as dear as a closed one: all paths have that move, so imitation is silent about it.
 
     References:
       Tamar et al., Value iteration networks, 2016, for the planner as a network; the max-plus
@@ -76,7 +81,8 @@ class MaxPlusVIN(AbstractMapPlanner):
         forward_mode: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
-        check_sizes(actions=actions, channels=channels, hidden=hidden, max_steps=max_steps)
+        check_sizes(actions=actions, hidden=hidden, max_steps=max_steps)
+        check_sight(channels)
         self.actions = actions
         self.channels = channels
         self.hidden = hidden
@@ -90,7 +96,7 @@ class MaxPlusVIN(AbstractMapPlanner):
             actions, kernel_size=kernel_size, padding=padding, hard=hard, rngs=rngs
         )
         self.mapper = MoveCostMapper(
-            channels,
+            channels - 1,
             actions,
             hidden=hidden,
             kernel_size=kernel_size,
@@ -107,7 +113,9 @@ class MaxPlusVIN(AbstractMapPlanner):
           >>> MaxPlusVIN(4, 2, rngs=nnx.Rngs(0)).hardened().hard
           True
         """
-        return harden(self)
+        copy = harden(self)
+        copy.cell.hard = True
+        return copy
 
     def solve(
         self,
@@ -126,12 +134,19 @@ class MaxPlusVIN(AbstractMapPlanner):
         )
 
 
+def check_sight(channels: int) -> None:
+    """ValueError unless a map has more than its goal."""
+    check_sizes(channels=channels)
+    if channels < 2:
+        raise ValueError(
+            f"channels is {channels}, expected at least 2: something to see beside the goal."
+        )
+
+
 def harden(planner: Any) -> Any:
     """A copy of a max-plus planner in the hard stage."""
     copy = nnx.merge(*nnx.split(planner))
     copy.hard = True
-    if hasattr(copy, "cell"):
-        copy.cell.hard = True
     return copy
 
 
@@ -143,7 +158,6 @@ def solve_max_plus(
     solver: Solver | None,
     adjoint: AbstractAdjoint | None,
     num_steps: Any,
-    sees_goal: bool = True,
 ) -> PlannerOutput:
     """What the max-plus planners, of two dimensions or three, do with maps."""
     dims = cell.kernel.ndim - 1
@@ -159,9 +173,7 @@ def solve_max_plus(
     return iterate(
         cell,
         maps,
-        prepare=lambda m: cell.prepare(
-            planner.mapper(m if sees_goal else m[..., :-1]), m[..., -1] > 0.5
-        ),
+        prepare=lambda m: cell.prepare(planner.mapper(m[..., :-1]), m[..., -1] > 0.5),
         readout=readout,
         solver=Picard(max_steps=budget) if solver is None else solver,
         adjoint=planner.adjoint if adjoint is None else adjoint,

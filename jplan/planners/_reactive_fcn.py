@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jplan._checks import check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array
 from jplan.fixed_points import AbstractAdjoint, Solver
 from jplan.planners._planner import (
@@ -72,7 +73,7 @@ class FCN(AbstractMapPlanner):
         self.hidden = hidden
         height, width = self.size
         shape = (2 * height - 1, 2 * width - 1, channels, hidden[0])
-        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape))
+        self.kernel = nnx.Param(draw_weights(rngs, shape))
         self.bias = nnx.Param(jnp.zeros(hidden[0]))
         self.layers = nnx.List(
             nnx.Linear(before, after, param_dtype=float, rngs=rngs)

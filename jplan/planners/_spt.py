@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 
 from jplan._checks import check_kernel_size, check_padding, check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Picard, Solver, Truncated
 from jplan.nn import AttentionCell, loop_convolution, position_encoding
@@ -98,9 +99,8 @@ class SPT(AbstractMapPlanner):
         self.solver = nnx.static(resolve_solver(solver, max_steps))
         self.max_steps = self.solver.max_steps
         self.cell = AttentionCell(hidden, heads=heads, inject=inject, rngs=rngs)
-        initial = nnx.initializers.lecun_normal()
         size = (kernel_size, kernel_size, channels, hidden)
-        self.embedding = nnx.Param(initial(rngs.params(), size))
+        self.embedding = nnx.Param(draw_weights(rngs, size))
         self.embed = nnx.Linear(hidden, hidden, param_dtype=float, rngs=rngs)
         self.readout = nnx.Linear(hidden, actions, param_dtype=float, rngs=rngs)
 

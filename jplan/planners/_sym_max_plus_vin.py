@@ -8,9 +8,9 @@ from jplan._checks import check_sizes
 from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Solver, Truncated
 from jplan.nn import MaxPlusCell, MaxPlusReadout, SteerableCostMapper
-from jplan.planners._max_plus_vin import harden, solve_max_plus
+from jplan.planners._max_plus_vin import check_sight, harden, solve_max_plus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
-from jplan.planners._symmetric import check_sight, check_square, make_move_kernel, move_kernel
+from jplan.planners._symmetric import check_square, make_move_kernel, move_kernel
 
 
 class SymMaxPlusVIN(AbstractMapPlanner):
@@ -46,8 +46,6 @@ class SymMaxPlusVIN(AbstractMapPlanner):
       (5, 9, 9, 4)
 
     Note:
-      The cost network does not see the goal's channel. If it did, it might make the last move, into
-      the goal, as dear as a closed one: all paths have that move, so imitation is silent about it.
       The hard stage leads an action to its likeliest cell. While the symmetry makes several cells
       equally likely, before anything is learnt, the first of them wins, and the logits do not turn
       with the map.
@@ -121,6 +119,4 @@ class SymMaxPlusVIN(AbstractMapPlanner):
         ``solver`` must be `Picard`: other solvers do not keep the iteration monotone.
         """
         cell = MaxPlusCell(move_kernel(self.kernel), padding=self.padding, hard=self.hard)
-        return solve_max_plus(
-            self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps, sees_goal=False
-        )
+        return solve_max_plus(self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps)

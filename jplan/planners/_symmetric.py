@@ -1,10 +1,9 @@
 """What the symmetric planners share: their groups, and the way from regular fields to logits."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jplan._checks import check_sizes
+from jplan._initial import draw_weights
 from jplan._typing import Array
 from jplan.nn import SteerableKernel, group_elements
 
@@ -15,15 +14,6 @@ def check_square(group: str) -> None:
         raise ValueError(
             f"group is {group!r}, expected 'D4' (turns and reflections of the square) or 'C4' "
             "(turns alone)."
-        )
-
-
-def check_sight(channels: int) -> None:
-    """ValueError unless a map has more than its goal."""
-    check_sizes(channels=channels)
-    if channels < 2:
-        raise ValueError(
-            f"channels is {channels}, expected at least 2: something to see beside the goal."
         )
 
 
@@ -53,7 +43,7 @@ def make_move_kernel(
 ) -> SteerableKernel:
     """The kernel of a symmetric `MaxPlusCell`: almost even, as in `MaxPlusCell.create`."""
     kernel = SteerableKernel(group, ("trivial", 1), (moves, 1), kernel_size=kernel_size, rngs=rngs)
-    kernel.weights[...] = 0.1 * jax.random.normal(rngs.params(), kernel.weights.shape)
+    kernel.weights[...] = draw_weights(rngs, kernel.weights.shape, fan_in=100)
     return kernel
 
 

@@ -8,9 +8,9 @@ from jplan._checks import check_sizes
 from jplan._typing import Array, Padding
 from jplan.fixed_points import AbstractAdjoint, Solver, Truncated
 from jplan.nn import MaxPlusCell, MaxPlusReadout, VoxelCostMapper
-from jplan.planners._max_plus_vin import harden, solve_max_plus
+from jplan.planners._max_plus_vin import check_sight, harden, solve_max_plus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
-from jplan.planners._symmetric import check_sight, make_move_kernel, move_kernel
+from jplan.planners._symmetric import make_move_kernel, move_kernel
 
 
 class VoxelVIN(AbstractMapPlanner):
@@ -92,6 +92,4 @@ class VoxelVIN(AbstractMapPlanner):
         solvers do not keep the iteration monotone.
         """
         cell = MaxPlusCell(move_kernel(self.kernel), padding=self.padding, hard=self.hard)
-        return solve_max_plus(
-            self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps, sees_goal=False
-        )
+        return solve_max_plus(self, cell, maps, solver=solver, adjoint=adjoint, num_steps=num_steps)
