@@ -6,9 +6,9 @@ import pathlib
 import statistics
 
 from picture import draw_arm, draw_success
-from runs import ADJOINTS, CALL, MEASURES, SETTINGS, Run, train_and_evaluate
+from runs import ADJOINTS, MEASURES, SETTINGS, Run, train_and_evaluate
 
-COLUMNS = ["planner", "adjoint", "iterations", "bins", "seed", *MEASURES]
+COLUMNS = ["planner", "adjoint", "iterations", "bins", "seed", "plan_bins", "arms", *MEASURES]
 COLUMNS += ["gradient_not_finite", "train_seconds"]
 
 
@@ -27,6 +27,7 @@ def parse_arguments():
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     if options.smoke:
+        options.out /= "smoke"
         options.iterations, options.bins, options.seeds, options.arms = [4], [6], 1, 8
         options.planner = ["SymVIN"]
     return options
@@ -49,22 +50,25 @@ def list_runs(options):
 def write_table(rows, path):
     """Success in percent, mean and standard deviation over seeds; in italics if a run diverged."""
     budgets = sorted({row["iterations"] for row in rows})
-    lines = ["| arm | planner | gradient | " + " | ".join(f"K = {k}" for k in budgets) + " |"]
-    lines += ["| --- | --- | --- |" + " --- |" * len(budgets)]
-    kinds = dict.fromkeys((row["bins"], row["planner"], row["adjoint"]) for row in rows)
-    for bins, planner, adjoint in kinds:
+    head = "| trained on | planned on | planner | gradient | "
+    lines = [head + " | ".join(f"K = {k}" for k in budgets) + " |"]
+    lines += ["| --- | --- | --- | --- |" + " --- |" * len(budgets)]
+    fields = ("bins", "plan_bins", "planner", "adjoint")
+    for kind in sorted(dict.fromkeys(tuple(row[f] for f in fields) for row in rows)):
         cells = []
         for k in budgets:
-            kind = (bins, planner, adjoint, k)
-            fields = ("bins", "planner", "adjoint", "iterations")
-            shares = [100 * r["success"] for r in rows if tuple(r[f] for f in fields) == kind]
+            chosen = [r for r in rows if (*(r[f] for f in fields), r["iterations"]) == (*kind, k)]
+            shares = [100 * row["success"] for row in chosen]
             if not shares:
                 cells.append("")
                 continue
             spread = statistics.stdev(shares) if len(shares) > 1 else 0.0
             text = f"{statistics.mean(shares):.2f} ± {spread:.2f} ({len(shares)})"
             cells.append(f"*{text}*" if min(shares) < 20 else text)
-        lines.append(f"| {bins}x{bins} | {planner} | {adjoint} | " + " | ".join(cells) + " |")
+        bins, plan_bins, *names = kind
+        lines.append(
+            "| " + " | ".join([f"{bins}x{bins}", f"{plan_bins}x{plan_bins}", *names, *cells]) + " |"
+        )
     path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
@@ -75,10 +79,11 @@ def main():
     rows, drawn = [], set()
     for run in list_runs(options):
         stages = SETTINGS[run.planner].stages
-        stages = dict.fromkeys(stages, CALL) if options.smoke else stages
-        planner, row = train_and_evaluate(run, stages, options.out / "runs", options.arms)
-        rows.append(row)
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        stages = dict.fromkeys(stages, 20) if options.smoke else stages
+        planner, new = train_and_evaluate(run, stages, options.out / "runs", options.arms)
+        rows += new
+        for row in new:
+            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         if (run.planner, run.bins) not in drawn:
             drawn.add((run.planner, run.bins))
             draw_arm(planner, run.bins, options.out / f"{run.planner}_{run.bins}.png")

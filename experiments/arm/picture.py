@@ -43,22 +43,19 @@ def draw_arm(planner, bins, path):
 
 
 def draw_success(rows, path):
-    """Success against the budget K, a line a planner and gradient, a point a seed."""
-    bins = list(dict.fromkeys(row["bins"] for row in rows))
+    """Success against the budget K in training, a panel for each number of bins planned on."""
+    bins = sorted({row["plan_bins"] for row in rows})
     figure, panels = plt.subplots(
         1, len(bins), figsize=(5.5 * len(bins), 4), squeeze=False, layout="constrained"
     )
     for axes, size in zip(panels[0], bins, strict=True):
-        kinds = dict.fromkeys((r["planner"], r["adjoint"]) for r in rows if r["bins"] == size)
-        for index, (planner, adjoint) in enumerate(kinds):
-            chosen = [
-                r
-                for r in rows
-                if (r["bins"], r["planner"], r["adjoint"]) == (size, planner, adjoint)
-            ]
-            budgets = [r["iterations"] for r in chosen]
-            shares = [100 * r["success"] for r in chosen]
-            axes.plot(budgets, shares, "o", color=f"C{index}", label=f"{planner}, {adjoint}")
+        chosen = [row for row in rows if row["plan_bins"] == size]
+        kinds = dict.fromkeys((row["planner"], row["adjoint"]) for row in chosen)
+        for index, kind in enumerate(kinds):
+            points = [row for row in chosen if (row["planner"], row["adjoint"]) == kind]
+            budgets = [row["iterations"] for row in points]
+            shares = [100 * row["success"] for row in points]
+            axes.plot(budgets, shares, "o", color=f"C{index}", label=", ".join(kind))
         axes.set(title=f"arm, {size} x {size}", xlabel="iterations K", ylabel="success, %")
         axes.legend(fontsize=8)
     viz.save_figure(figure, path)

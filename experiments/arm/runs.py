@@ -13,7 +13,7 @@ from flax import nnx
 import jplan as jp
 from jplan import envs, planners, training
 
-CALL = 20  # training steps a call
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 MEASURES = ["success", "optimality", "spl"]
 ADJOINTS = {
     "default": None,
@@ -71,91 +71,86 @@ def draw_tasks(key, bins, count):
     return jax.vmap(lambda key: envs.arm_task(key, bins)[1])(jax.random.split(key, count))
 
 
-def loss_fn(run, planner, batch, key):
-    """Imitation of all optimal actions in all configurations."""
-    del key
-    num_steps = run.iterations if run.planner == "MaxPlusVIN" else None
-    out = planner.solve(batch.maps, num_steps=num_steps)
-    loss, metrics = training.imitation_loss(out.logits, batch)
-    return loss, metrics | {"residual": out.solution.residual.mean()}
+@functools.cache
+def make_batch_fn(bins, count):
+    """Arms and the optimal actions of all their configurations."""
+    return lambda key: training.imitation_batch(draw_tasks(key, bins, count), wrap=True)
 
 
 @functools.cache
-def compile_stage(run, count, is_hard):
-    """The training function of a stage and its optimiser; one for all seeds."""
-    setting = SETTINGS[run.planner]
-    planner = make_planner(run)
-    schedule = optax.cosine_decay_schedule(setting.learning_rate, count)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-    # Left out where it is not finite, as plain implicit gradients may be.
-    optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=count)
+def make_loss(num_steps):
+    """Imitation of all optimal actions everywhere, with a budget or the planner's own."""
 
-    def batch_fn(key):
-        return training.imitation_batch(draw_tasks(key, run.bins, setting.maps), wrap=True)
+    def loss_fn(planner, batch, key):
+        del key
+        out = planner.solve(batch.maps, num_steps=num_steps)
+        loss, metrics = training.imitation_loss(out.logits, batch)
+        return loss, metrics | {"residual": out.solution.residual.mean()}
 
-    advance = functools.partial(
-        training.scan_steps,
-        graphdef=nnx.graphdef(planner.hardened() if is_hard else planner),
-        optimizer=optimizer,
-        batch_fn=batch_fn,
-        loss_fn=functools.partial(loss_fn, run),
-        num_steps=CALL,
-    )
-    return jax.jit(advance), optimizer
+    return loss_fn
+
+
+@functools.cache
+def make_optimizer(learning_rate, count):
+    """Adam that leaves out gradients that are not finite, as plain implicit ones may be."""
+    adam = training.cosine_adam(learning_rate, count)
+    return optax.apply_if_finite(adam, max_consecutive_errors=count)
 
 
 def train(run, stages, out):
-    """The trained planner and its log; a run that was stopped goes on."""
-    planner, log = make_planner(run), []
+    """The trained planner and the logs of its stages; a run that was stopped goes on."""
+    planner, logs, setting = make_planner(run), [], SETTINGS[run.planner]
     keys = jax.random.split(jax.random.key(run.seed), len(stages))
     for (stage, count), key in zip(stages.items(), keys, strict=True):
-        planner = planner.hardened() if stage == "hard" else planner
-        advance, optimizer = compile_stage(dataclasses.replace(run, seed=0), count, stage == "hard")
-        graphdef, state = training.init_state(planner, optimizer, key)
-        setting = dataclasses.asdict(SETTINGS[run.planner]) | {"stages": stages}
-        state, rows = training.fit(
-            advance,
-            state,
+        settings = dataclasses.asdict(setting) | {"stages": stages}
+        planner, log = training.train(
+            planner.hardened() if stage == "hard" else planner,
+            SCAN,
+            batch_fn=make_batch_fn(run.bins, setting.maps),
+            loss_fn=make_loss(run.iterations if run.planner == "MaxPlusVIN" else None),
+            optimizer=make_optimizer(setting.learning_rate, count),
+            key=key,
             num_steps=count,
             directory=out / run.name / stage,
-            settings={name: str(value) for name, value in setting.items()},
+            settings={name: str(value) for name, value in settings.items()},
             checkpoint_every=100,
             label=f"{run.name}, {stage}",
         )
-        planner = nnx.merge(graphdef, state.params)
-        log += rows
-    return planner, log
+        logs.append(log)
+    return planner, logs
 
 
-@functools.partial(jax.jit, static_argnames="graphdef")
-def measure(state, tasks, *, graphdef):
-    """Mean measures of a planner over unseen arms."""
+@functools.partial(jax.jit, static_argnames=("graphdef", "num_steps"))
+def measure(state, tasks, *, graphdef, num_steps):
+    """Mean measures of a planner over unseen arms; without a budget until convergence."""
     planner = nnx.merge(graphdef, state)
-    measures = training.evaluate(planner, tasks, jax.random.key(0), wrap=True)
+    solver = num_steps and jp.Picard(max_steps=num_steps)
+    plan = lambda maps: planner.solve(maps, solver=solver).logits
+    measures = training.evaluate(plan, tasks, jax.random.key(0), batch_size=20, wrap=True)
     return {name: jnp.nanmean(getattr(measures, name)) for name in MEASURES}
 
 
-def evaluate(planner, bins, count):
+def evaluate(planner, bins, count, num_steps):
     """`measure` on arms that no planner was trained on, as numbers."""
     tasks = jax.jit(draw_tasks, static_argnums=(1, 2))(jax.random.key(2027), bins, count)
     graphdef, state = nnx.split(planner)
-    shares = measure(state, tasks, graphdef=graphdef)
+    shares = measure(state, tasks, graphdef=graphdef, num_steps=num_steps)
     return {name: round(float(shares[name]), 5) for name in MEASURES}
 
 
 def train_and_evaluate(run, stages, out, count):
-    """A row of the table: the run, its measures, how its gradients were, and its time.
+    """The planner, and its rows of the table: as trained, and on twice the bins with twice K.
 
     ``gradient_not_finite`` is the share of the log's rows, 20 steps each, with such a gradient.
     """
-    planner, log = train(run, stages, out)
-    lost = [not math.isfinite(entry["gradient_norm"]) for entry in log]
-    row = dataclasses.asdict(run) | evaluate(planner, run.bins, count)
-    row |= {"gradient_not_finite": round(sum(lost) / len(lost), 3)}
-    return planner, row | {"train_seconds": round(sum(stage_seconds(log)), 1)}
-
-
-def stage_seconds(log):
-    """Seconds of each stage: the log counts them from the stage's begin."""
-    following = [*log[1:], {"step": 0}]
-    return [a["seconds"] for a, b in zip(log, following, strict=True) if b["step"] <= a["step"]]
+    planner, logs = train(run, stages, out)
+    lost = [not math.isfinite(entry["gradient_norm"]) for log in logs for entry in log]
+    training_row = {"gradient_not_finite": round(sum(lost) / len(lost), 3)}
+    training_row |= {"train_seconds": round(sum(log[-1]["seconds"] for log in logs), 1)}
+    rows = []
+    for times in (1, 2):
+        bins, arms = times * run.bins, max(1, count // (1, 5)[times - 1])
+        budget = None if run.planner == "MaxPlusVIN" else times * run.iterations
+        row = dataclasses.asdict(run) | {"plan_bins": bins, "arms": arms}
+        rows.append(row | evaluate(planner, bins, arms, budget) | training_row)
+    return planner, rows

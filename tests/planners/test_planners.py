@@ -145,7 +145,7 @@ def test_every_adjoint_reaches_every_parameter(name, adjoint):
         silent = ["start_"]  # a fixed point does not depend on the start
     graphdef, state = nnx.split(planner)
     loss = lambda state: jnp.sum(
-        jnp.sin(nnx.merge(graphdef, state).solve(maps, num_steps=9).logits)
+        jnp.sin(nnx.merge(graphdef, state).solve(maps, num_steps=20).logits)
     )
     gradient = jax.jit(jax.grad(loss))(state)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
