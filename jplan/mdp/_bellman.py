@@ -1,9 +1,10 @@
 """Bellman operators: pure functions from a value function to the next one, on one problem."""
 
+import jax
 import jax.numpy as jnp
 
 from jplan._typing import Array, Scalar
-from jplan.mdp._contract import MDP, action_probabilities, check_value
+from jplan.mdp._contract import MDP, action_probabilities, check_temperature, check_value
 from jplan.relax import softmax_value, sparsemax_value
 
 
@@ -34,7 +35,7 @@ def action_values(mdp: MDP, value: Array) -> Array:
 
     References: Sutton & Barto 2018, eq. 4.6.
     """
-    return mdp.action_values(check_value(mdp, value))
+    return _action_values(mdp, check_value(mdp, value))
 
 
 def optimality_backup(mdp: MDP, value: Array) -> Array:
@@ -66,7 +67,7 @@ def optimality_backup(mdp: MDP, value: Array) -> Array:
 
     References: Puterman 1994, eq. 6.2.1; Bellman 1957.
     """
-    return jnp.max(action_values(mdp, value), axis=-1)
+    return _optimality(mdp, check_value(mdp, value))
 
 
 def evaluation_backup(mdp: MDP, policy: Array, value: Array) -> Array:
@@ -99,14 +100,8 @@ def evaluation_backup(mdp: MDP, policy: Array, value: Array) -> Array:
 
     References: Sutton & Barto 2018, eq. 4.5.
     """
-    q = action_values(mdp, value)
-    probabilities = action_probabilities(mdp, policy)
-    allowed = ~jnp.isneginf(q)
-    blocked = jnp.any((probabilities > 0) & ~allowed, axis=-1) | ~jnp.any(
-        probabilities > 0, axis=-1
-    )
-    backed_up = jnp.sum(probabilities * jnp.where(allowed, q, 0), axis=-1).astype(q.dtype)
-    return jnp.where(mdp.is_terminal, 0, jnp.where(blocked, -jnp.inf, backed_up))
+    value = check_value(mdp, value)
+    return _evaluation(mdp, action_probabilities(mdp, policy), value)
 
 
 def soft_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -140,8 +135,8 @@ def soft_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     References: Ziebart 2010, "Modeling purposeful adaptive behavior", eq. 6.7; Haarnoja et al.
     2017, eq. 3.
     """
-    q = action_values(mdp, value)
-    return jnp.where(mdp.is_terminal, 0, softmax_value(q, temperature))
+    check_temperature(temperature)
+    return _soft(mdp, check_value(mdp, value), temperature)
 
 
 def sparse_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -176,8 +171,8 @@ def sparse_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     References: Lee, Choi & Oh 2018, "Sparse Markov decision processes with causal sparse Tsallis
     entropy regularization for reinforcement learning", the sparse Bellman operator.
     """
-    q = action_values(mdp, value)
-    return jnp.where(mdp.is_terminal, 0, sparsemax_value(q, temperature))
+    check_temperature(temperature)
+    return _sparse(mdp, check_value(mdp, value), temperature)
 
 
 def max_plus_backup(mdp: MDP, value: Array) -> Array:
@@ -213,5 +208,40 @@ def max_plus_backup(mdp: MDP, value: Array) -> Array:
     References: Todorov 2009, "Efficient computation of optimal actions", eq. 6 (the linear
     Bellman equation, here with a maximum over actions).
     """
-    value = check_value(mdp, value)
+    return _max_plus(mdp, check_value(mdp, value))
+
+
+# Compiled here, so that a call outside jit is one program and not a dozen.
+@jax.jit
+def _action_values(mdp: MDP, value: Array) -> Array:
+    return mdp.action_values(value)
+
+
+@jax.jit
+def _optimality(mdp: MDP, value: Array) -> Array:
+    return jnp.max(mdp.action_values(value), axis=-1)
+
+
+@jax.jit
+def _evaluation(mdp: MDP, probabilities: Array, value: Array) -> Array:
+    q = mdp.action_values(value)
+    allowed = ~jnp.isneginf(q)
+    acts = probabilities > 0
+    blocked = jnp.any(acts & ~allowed, axis=-1) | ~jnp.any(acts, axis=-1)
+    backed_up = jnp.sum(probabilities * jnp.where(allowed, q, 0), axis=-1).astype(q.dtype)
+    return jnp.where(mdp.is_terminal, 0, jnp.where(blocked, -jnp.inf, backed_up))
+
+
+@jax.jit
+def _soft(mdp: MDP, value: Array, temperature: Scalar) -> Array:
+    return jnp.where(mdp.is_terminal, 0, softmax_value(mdp.action_values(value), temperature))
+
+
+@jax.jit
+def _sparse(mdp: MDP, value: Array, temperature: Scalar) -> Array:
+    return jnp.where(mdp.is_terminal, 0, sparsemax_value(mdp.action_values(value), temperature))
+
+
+@jax.jit
+def _max_plus(mdp: MDP, value: Array) -> Array:
     return jnp.max(mdp.log_action_values(value), axis=-1)

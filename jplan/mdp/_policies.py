@@ -1,10 +1,10 @@
 """Policies from value functions."""
 
+import jax
 import jax.numpy as jnp
 
 from jplan._typing import Array, Scalar
-from jplan.mdp._bellman import action_values
-from jplan.mdp._contract import MDP
+from jplan.mdp._contract import MDP, check_temperature, check_value
 from jplan.relax import softmax_value, sparsemax
 
 
@@ -35,9 +35,7 @@ def greedy_policy(mdp: MDP, value: Array) -> Array:
 
     References: Sutton & Barto 2018, eq. 4.9.
     """
-    q = action_values(mdp, value)
-    best = jnp.argmax(q, axis=-1).astype(jnp.int32)
-    return jnp.where(_decides(mdp, q), best, -1)
+    return _greedy(mdp, check_value(mdp, value))
 
 
 def optimal_actions(mdp: MDP, value: Array, *, tol: Scalar | None = None) -> Array:
@@ -71,11 +69,7 @@ def optimal_actions(mdp: MDP, value: Array, *, tol: Scalar | None = None) -> Arr
 
     References: DESIGN of jplan, section 4 (44 % of maze states are ties).
     """
-    q = action_values(mdp, value)
-    slack = 8 * jnp.finfo(q.dtype).eps if tol is None else tol
-    best = jnp.max(q, axis=-1, keepdims=True)
-    floor = best - slack * jnp.maximum(1, jnp.abs(best))
-    return (q >= floor) & _decides(mdp, q)[..., None]
+    return _optimal(mdp, check_value(mdp, value), tol)
 
 
 def soft_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -106,11 +100,8 @@ def soft_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
 
     References: Ziebart 2010, eq. 6.8; Haarnoja et al. 2017, eq. 4.
     """
-    q = action_values(mdp, value)
-    smooth = softmax_value(q, temperature)[..., None]
-    allowed = ~jnp.isneginf(q)
-    gap = jnp.where(allowed, q, 0) - jnp.where(jnp.isneginf(smooth), 0, smooth)
-    return jnp.where(allowed, jnp.exp(jnp.where(allowed, gap, 0) / temperature), 0)
+    check_temperature(temperature)
+    return _soft(mdp, check_value(mdp, value), temperature)
 
 
 def sparse_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -128,7 +119,7 @@ def sparse_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
       there is no plan.
 
     Raises:
-      ValueError: if shapes or dtypes disagree.
+      ValueError: if shapes or dtypes disagree, or a Python temperature is not positive.
 
     Differentiability: grad and jvp almost everywhere, see `jplan.relax.sparsemax`.
 
@@ -141,7 +132,39 @@ def sparse_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
 
     References: Lee, Choi & Oh 2018, the optimal policy of a sparse MDP.
     """
-    q = action_values(mdp, value)
+    check_temperature(temperature)
+    return _sparse(mdp, check_value(mdp, value), temperature)
+
+
+# Compiled here, so that a call outside jit is one program and not a dozen.
+@jax.jit
+def _greedy(mdp: MDP, value: Array) -> Array:
+    q = mdp.action_values(value)
+    best = jnp.argmax(q, axis=-1).astype(jnp.int32)
+    return jnp.where(_decides(mdp, q), best, -1)
+
+
+@jax.jit
+def _optimal(mdp: MDP, value: Array, tol: Scalar | None) -> Array:
+    q = mdp.action_values(value)
+    slack = 8 * jnp.finfo(q.dtype).eps if tol is None else tol
+    best = jnp.max(q, axis=-1, keepdims=True)
+    floor = best - slack * jnp.maximum(1, jnp.abs(best))
+    return (q >= floor) & _decides(mdp, q)[..., None]
+
+
+@jax.jit
+def _soft(mdp: MDP, value: Array, temperature: Scalar) -> Array:
+    q = mdp.action_values(value)
+    smooth = softmax_value(q, temperature)[..., None]
+    allowed = ~jnp.isneginf(q)
+    gap = jnp.where(allowed, q, 0) - jnp.where(jnp.isneginf(smooth), 0, smooth)
+    return jnp.where(allowed, jnp.exp(jnp.where(allowed, gap, 0) / temperature), 0)
+
+
+@jax.jit
+def _sparse(mdp: MDP, value: Array, temperature: Scalar) -> Array:
+    q = mdp.action_values(value)
     allowed = ~jnp.isneginf(q)
     return sparsemax(jnp.where(allowed, jnp.where(allowed, q, 0) / temperature, -jnp.inf))
 

@@ -22,7 +22,7 @@ from jplan.mdp._bellman import evaluation_backup, optimality_backup, soft_backup
 from jplan.mdp._contract import MDP, action_probabilities, check_temperature
 from jplan.mdp._graph import GraphMDP
 from jplan.mdp._grid import GridMDP
-from jplan.mdp._sweeps import sweep_grid
+from jplan.mdp._sweeps import flag_no_goal, sweep_grid
 from jplan.mdp._tabular import TabularMDP, prune
 
 _BUDGET = 10_000
@@ -54,9 +54,9 @@ def value_iteration(
         only.
 
     Returns:
-      `Solution`; ``value`` [...] in reward units, ``-inf`` in states without a plan. On a grid
-      without any valid goal the status is DIVERGED, on one with costs that are not positive and
-      finite, or a discount outside (0, 1], the value is NaN as well.
+      `Solution`; ``value`` [...] in reward units, ``-inf`` in states without a plan. On a grid or
+      a graph without any valid goal the status is DIVERGED; on a grid with costs that are not
+      positive and finite, or a discount outside (0, 1], the value is NaN as well.
 
     Raises:
       ValueError: if shapes or dtypes disagree, or the adjoint does not go with the sweeps.
@@ -314,6 +314,7 @@ def _solve(
         mdp, lost = prune(mdp)
         start = _table_start(mdp)
     solution = fixed_point(step, (mdp, extra), start, solver=solver, adjoint=adjoint)
+    solution = flag_no_goal(mdp, solution) if isinstance(mdp, _PATHS) else solution
     return dataclasses.replace(solution, value=jnp.where(lost, -jnp.inf, solution.value))
 
 

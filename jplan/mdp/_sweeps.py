@@ -22,6 +22,7 @@ from jax import lax
 
 from jplan._typing import Array, Scalar
 from jplan.fixed_points import Picard, Solution, Status, fixed_point, implicit_at
+from jplan.mdp._graph import GraphMDP
 from jplan.mdp._grid import GridMDP, grid_action_values, move_lengths
 
 _PELL = {"float32": (2378.0, 3363.0), "float64": (15994428.0, 22619537.0)}
@@ -55,10 +56,14 @@ def sweep_grid(grid: GridMDP, backward: Any) -> Solution:
     settled = implicit_at(_exact_backup, inside, jnp.where(has_plan, value, 0), backward=backward)
     value = jnp.where(jnp.isneginf(value), -jnp.inf, settled / lengths[0])
     value = jnp.where(jnp.isnan(solution.value), jnp.nan, value)
-    no_goal = ~jnp.any(grid.is_terminal)
+    return flag_no_goal(grid, dataclasses.replace(solution, value=value))
+
+
+def flag_no_goal(paths: GridMDP | GraphMDP, solution: Solution) -> Solution:
+    """DIVERGED, with an infinite residual, where there is nothing to go to."""
+    no_goal = ~jnp.any(paths.is_terminal)
     return dataclasses.replace(
         solution,
-        value=value,
         residual=jnp.where(no_goal, jnp.inf, solution.residual),
         status=jnp.where(no_goal, Status.DIVERGED, solution.status).astype(jnp.int32),
     )

@@ -75,3 +75,11 @@ def test_mistakes_get_advice():
         mdp.value_iteration(graph.replace(is_open=graph.cost))
     with pytest.raises(ValueError, match=r"discount: got 1\.5"):
         mdp.value_iteration(graph.replace(discount=1.5))
+
+
+def test_without_a_goal_the_status_says_so():
+    graph = random_graph(0, discount=0.9)
+    nowhere = graph.replace(goal=jnp.zeros_like(graph.goal))
+    for solve in (mdp.value_iteration, lambda g: mdp.soft_value_iteration(g, temperature=0.1)):
+        assert solve(graph).status == jp.Status.CONVERGED
+        assert solve(nowhere).status == jp.Status.DIVERGED
