@@ -36,6 +36,10 @@ def _sparsemax_jvp(axis, primals, tangents):
     return probabilities, support * (tangent - mean)
 
 
+# So that a call outside jit is one program and not a dozen.
+_compiled = jax.jit(_sparsemax, static_argnums=1)
+
+
 def sparsemax(logits: Array, axis: int = -1) -> Array:
     """Euclidean projection of logits onto the probability simplex.
 
@@ -74,4 +78,4 @@ def sparsemax(logits: Array, axis: int = -1) -> Array:
             f"logits: got shape {logits.shape} with axis={axis}, expected at least one choice "
             "along that axis; give an array [..., A] with A >= 1 or another axis."
         )
-    return _sparsemax(logits, axis % logits.ndim)
+    return _compiled(logits, axis % logits.ndim)
