@@ -47,3 +47,10 @@ def check_keys(request):
     """Key reuse is checked where keys are drawn from; the check slows every eager operation."""
     with jax.debug_key_reuse(request.path.parent.name in ("envs", "training")):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """What a module compiled is of little use to the next, and takes memory and memory maps."""
+    yield
+    jax.clear_caches()
