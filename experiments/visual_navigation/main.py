@@ -30,7 +30,7 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    size, steps = (7, {"planner": 0, "joint": 20}) if options.smoke else (15, STEPS)
+    size, steps = (7, {"planner": 0, "joint": 20, "hard": 20}) if options.smoke else (15, STEPS)
     rows = []
     for name in options.planner:
         for seed in range(options.seed, options.seed + options.seeds):

@@ -11,9 +11,9 @@ from jplan import envs, planners, training
 from jplan.nn import PanoramaMapper
 
 SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
-STEPS = {"planner": 1000, "joint": 400}
-MAZES = {"planner": 16, "joint": 4}  # of a training step
-RATES = {"planner": 5e-3, "joint": 1e-3}
+STEPS = {"planner": 1000, "joint": 400, "hard": 100}
+MAZES = {"planner": 16, "joint": 4, "hard": 4}  # of a training step
+RATES = {"planner": 5e-3, "joint": 1e-3, "hard": 1e-3}
 PLANNERS = {
     "MaxPlusVIN": (planners.MaxPlusVIN, {}),
     "SymVIN": (planners.SymVIN, {"q_channels": 80, "hidden": 80}),
@@ -40,12 +40,12 @@ def draw_tasks(key, size, count):
 
 @functools.cache
 def make_batch_fn(stage, size):
-    """Mazes and optimal actions, and in the joint stage the views, rendered on the fly."""
+    """Mazes and optimal actions, and beside the planner's stage the views, rendered on the fly."""
 
     def batch_fn(key):
         tasks = draw_tasks(key, size, MAZES[stage])
         targets = training.imitation_batch(tasks)
-        views = jax.vmap(envs.panorama)(tasks.free) if stage == "joint" else None
+        views = jax.vmap(envs.panorama)(tasks.free) if stage != "planner" else None
         return views, tasks, targets
 
     return batch_fn
@@ -74,7 +74,7 @@ def train(run, steps, out):
     make, sizes = PLANNERS[run.planner]
     sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
     planner = make(4, 2, **sizes, rngs=nnx.Rngs(run.seed))
-    keys = jax.random.split(jax.random.key(run.seed), 2)
+    keys = jax.random.split(jax.random.key(run.seed), 3)
     seconds = 0.0
 
     def fit(module, stage, key, loss_fn, name):
@@ -90,7 +90,7 @@ def train(run, steps, out):
             key=key,
             num_steps=steps[stage],
             directory=out / name,
-            settings={"steps": steps, "mazes": MAZES[stage], "rate": RATES[stage]},
+            settings={"steps": steps[stage], "mazes": MAZES[stage], "rate": RATES[stage]},
             label=name,
         )
         seconds += log[-1]["seconds"]
@@ -100,7 +100,11 @@ def train(run, steps, out):
     planner = fit(planner, "planner", keys[0], planner_loss, f"planner_{own}")
     model = planners.MappedPlanner(PanoramaMapper(rngs=nnx.Rngs(100 + run.seed)), planner)
     loss_fn = make_joint_loss(run.map_loss)
-    return fit(model, "joint", keys[1], loss_fn, f"joint_{own}_{run.map_loss}"), seconds
+    model = fit(model, "joint", keys[1], loss_fn, f"joint_{own}_{run.map_loss}")
+    if isinstance(planner, planners.MaxPlusVIN):
+        model = planners.MappedPlanner(model.mapper, model.planner.hardened())
+        model = fit(model, "hard", keys[2], loss_fn, f"hard_{own}_{run.map_loss}")
+    return model, seconds
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")

@@ -34,7 +34,7 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    steps = {"joint": 20} if options.smoke else STEPS
+    steps = {"joint": 20, "hard": 20} if options.smoke else STEPS
     if options.no_pretraining or options.smoke:
         steps = steps | {"mapper": 0, "planner": 0}
     rows = []

@@ -13,9 +13,9 @@ from jplan.nn import PolarMapper, WorkspaceMapper
 
 SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 BINS = 18
-STEPS = {"mapper": 2000, "planner": 1000, "joint": 600}
-ARMS = {"mapper": 32, "planner": 16, "joint": 16}  # of a training step
-RATES = {"mapper": 3e-3, "planner": 5e-3, "joint": 1e-3}
+STEPS = {"mapper": 2000, "planner": 1000, "joint": 600, "hard": 200}
+ARMS = {"mapper": 32, "planner": 16, "joint": 16, "hard": 16}  # of a training step
+RATES = {"mapper": 3e-3, "planner": 5e-3, "joint": 1e-3, "hard": 1e-3}
 PLANNERS = {
     "MaxPlusVIN": (planners.MaxPlusVIN, {}),
     "SymVIN": (planners.SymVIN, {"q_channels": 80, "hidden": 80}),
@@ -90,7 +90,7 @@ def train(run, steps, out):
     sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
     planner = make(4, 2, **sizes, padding="wrap", rngs=nnx.Rngs(run.seed))
     mapper = MAPPERS[run.mapper](bins=BINS, rngs=nnx.Rngs(100 + run.seed))
-    keys = jax.random.split(jax.random.key(run.seed), 3)
+    keys = jax.random.split(jax.random.key(run.seed), 4)
     seconds = {}
 
     def fit(module, stage, key, loss_fn, name):
@@ -105,7 +105,7 @@ def train(run, steps, out):
             key=key,
             num_steps=steps[stage],
             directory=out / name,
-            settings={"steps": steps, "arms": ARMS[stage], "rate": RATES[stage]},
+            settings={"steps": steps[stage], "arms": ARMS[stage], "rate": RATES[stage]},
             label=name,
         )
         seconds[stage] = log[-1]["seconds"]
@@ -115,9 +115,13 @@ def train(run, steps, out):
     mapper = fit(mapper, "mapper", keys[0], mapper_loss, f"{run.mapper}_{run.seed}")
     planner = fit(planner, "planner", keys[1], planner_loss, f"planner_{own}")
     loss_fn = make_joint_loss(run.map_loss)
-    kind = f"joint_{run.mapper}_{own}_{run.map_loss}_{steps['mapper']}"
+    kind = f"{run.mapper}_{own}_{run.map_loss}_{steps['mapper']}"
     model = planners.MappedPlanner(mapper, planner)
-    return fit(model, "joint", keys[2], loss_fn, kind), seconds
+    model = fit(model, "joint", keys[2], loss_fn, f"joint_{kind}")
+    if isinstance(planner, planners.MaxPlusVIN):
+        model = planners.MappedPlanner(model.mapper, model.planner.hardened())
+        model = fit(model, "hard", keys[3], loss_fn, f"hard_{kind}")
+    return model, seconds
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
