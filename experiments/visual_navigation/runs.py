@@ -101,7 +101,7 @@ def train(run, steps, out):
     model = planners.MappedPlanner(PanoramaMapper(rngs=nnx.Rngs(100 + run.seed)), planner)
     loss_fn = make_joint_loss(run.map_loss)
     model = fit(model, "joint", keys[1], loss_fn, f"joint_{own}_{run.map_loss}")
-    if isinstance(planner, planners.MaxPlusVIN):
+    if isinstance(model.planner, planners.MaxPlusVIN):
         model = planners.MappedPlanner(model.mapper, model.planner.hardened())
         model = fit(model, "hard", keys[2], loss_fn, f"hard_{own}_{run.map_loss}")
     return model, seconds

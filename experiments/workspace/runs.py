@@ -118,7 +118,7 @@ def train(run, steps, out):
     kind = f"{run.mapper}_{own}_{run.map_loss}_{steps['mapper']}"
     model = planners.MappedPlanner(mapper, planner)
     model = fit(model, "joint", keys[2], loss_fn, f"joint_{kind}")
-    if isinstance(planner, planners.MaxPlusVIN):
+    if isinstance(model.planner, planners.MaxPlusVIN):
         model = planners.MappedPlanner(model.mapper, model.planner.hardened())
         model = fit(model, "hard", keys[3], loss_fn, f"hard_{kind}")
     return model, seconds
