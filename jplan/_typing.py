@@ -29,3 +29,15 @@ Params: TypeAlias = PyTree
 
 FixedPointFn: TypeAlias = Callable[[Params, PyTree], PyTree]
 """``f(params, z) -> z``: one step of an iteration on one problem; ``z`` is any float pytree."""
+
+ObjectiveFn: TypeAlias = Callable[[Params, PyTree], Array]
+"""``objective(params, x) -> scalar``, pure: what a descent makes small."""
+
+ProjectFn: TypeAlias = Callable[[Params, PyTree], PyTree]
+"""``project(params, x) -> x``: back to where ``x`` may be."""
+
+ModelFn: TypeAlias = Callable[[Params, PyTree, PyTree], tuple[PyTree, Array, Array]]
+"""``model(params, state, action) -> (next_state, reward, discount)``, of one state.
+
+The reward and the discount are scalars; the discount, 0 where an episode ends, multiplies all that
+follows. A learnt model and a simulator written in JAX have the same form."""

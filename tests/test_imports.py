@@ -16,7 +16,7 @@ ROOT = pathlib.Path(jplan.__file__).parent
 _MAY_READ: dict[str, set[str]] = {"_typing": set(), "_checks": set(), "_batches": {"_typing"}}
 _MAY_READ["_initial"] = {"_typing"}
 _MAY_READ["relax"] = _MAY_READ["fixed_points"] = {"_typing"}
-_MAY_READ["descent"] = {"_typing", "relax", "fixed_points"}
+_MAY_READ["descent"] = {"_typing", "_batches", "relax", "fixed_points"}
 _MAY_READ["mdp"] = _MAY_READ["descent"] | {"descent"}
 _MAY_READ["envs"] = _MAY_READ["mdp"] | {"mdp"}
 _MAY_READ["nn"] = _MAY_READ["envs"] | {"_checks", "_initial"}

@@ -32,6 +32,7 @@ NAMES = sorted(
 # Results that functions return, which nobody builds by hand, and contracts: their attributes are
 # documented, and the examples are those of the functions.
 NO_EXAMPLE = {
+    "AbstractActionSpace",
     "AbstractAdjoint",
     "AbstractCell",
     "AbstractMapPlanner",
@@ -44,6 +45,9 @@ NO_EXAMPLE = {
     "Path",
     "PlanMeasures",
     "PlannerOutput",
+    "Refinement",
+    "Rollout",
+    "Selection",
     "Solution",
     "TrainState",
 }

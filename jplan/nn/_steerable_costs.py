@@ -181,7 +181,8 @@ def _offsets(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Taps of a kernel, [T, 3], and the number of the radius of each, [T]."""
     axis = np.arange(size) - size // 2
     taps = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    return taps, np.unique((taps**2).sum(-1), return_inverse=True)[1]
+    # int32, since JAX keeps what it made of an array, with and without double precision.
+    return taps, np.unique((taps**2).sum(-1), return_inverse=True)[1].astype(np.int32)
 
 
 def _harmonics(vectors: np.ndarray, dtype: Any) -> list[Array]:

@@ -70,6 +70,12 @@ def sparsemax(logits: Array, axis: int = -1) -> Array:
 
     References: Martins & Astudillo 2016, "From softmax to sparsemax", algorithm 1 and eq. 9.
     """
+    logits, axis = check_logits(logits, axis)
+    return _compiled(logits, axis)
+
+
+def check_logits(logits: Array, axis: int) -> tuple[Array, int]:
+    """Logits as an array and the axis counted from the front; ValueError if they do not fit."""
     logits = jnp.asarray(logits)
     if not jnp.issubdtype(logits.dtype, jnp.floating):
         raise ValueError(f"logits: got dtype {logits.dtype}, expected floats; cast them first.")
@@ -78,4 +84,4 @@ def sparsemax(logits: Array, axis: int = -1) -> Array:
             f"logits: got shape {logits.shape} with axis={axis}, expected at least one choice "
             "along that axis; give an array [..., A] with A >= 1 or another axis."
         )
-    return _compiled(logits, axis % logits.ndim)
+    return logits, axis % logits.ndim

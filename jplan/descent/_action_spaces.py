@@ -1,0 +1,208 @@
+"""Spaces of actions: a latent that descent may move freely, and the action that it stands for."""
+
+import abc
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jplan._typing import Array, PyTree, Scalar
+from jplan.relax import entmax15, gumbel_softmax, sparsemax, straight_through
+
+
+class AbstractActionSpace(abc.ABC):
+    """What a planner has to know of actions.
+
+    A planner moves latents; a model is given what `decode` makes of them, and the world what
+    `quantise` makes. All methods take any leading axes.
+    """
+
+    @abc.abstractmethod
+    def sample(self, key: Array, lead: tuple[int, ...] = ()) -> PyTree:
+        """Random latents to begin from, with these leading axes."""
+
+    @abc.abstractmethod
+    def decode(self, latent: PyTree, *, key: Array | None = None) -> PyTree:
+        """The relaxed action; the key is for spaces whose relaxation is random."""
+
+    @abc.abstractmethod
+    def project(self, latent: PyTree) -> PyTree:
+        """The nearest latent that may be."""
+
+    @abc.abstractmethod
+    def quantise(self, latent: PyTree) -> PyTree:
+        """The action that can be carried out."""
+
+
+@struct.dataclass
+class Simplex(AbstractActionSpace):
+    """One of several discrete actions; relaxed, a point of the probability simplex.
+
+    The latent is a vector of logits [..., A], the action a vector [..., A]: one-hot when quantised.
+
+    Args:
+      num_actions: static, A.
+      relaxation: static; "softmax"; "sparsemax" or "entmax15", whose actions may have exact zeros;
+        "straight_through", one-hot with the gradient of the softmax; "gumbel", softmax with noise,
+        which needs a key.
+      temperature: positive; divides the logits.
+      scale: standard deviation of the logits that `sample` draws.
+
+    Raises:
+      ValueError: by the methods: if there are no actions or the relaxation is unknown.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> space = Simplex(3)
+      >>> space.quantise(jnp.array([0.2, 0.9, -1.0]))
+      Array([0., 1., 0.], dtype=float32)
+
+    References: Henaff, Whitney & LeCun 2017, "Model-based planning with discrete and continuous
+    actions", section 3, for softmax and unit normal logits.
+    """
+
+    num_actions: int = struct.field(pytree_node=False)
+    relaxation: Literal["softmax", "sparsemax", "entmax15", "straight_through", "gumbel"] = (
+        struct.field(pytree_node=False, default="softmax")
+    )
+    temperature: Scalar = 1.0
+    scale: Scalar = 1.0
+
+    def sample(self, key: Array, lead: tuple[int, ...] = ()) -> Array:
+        """Normal logits, [*lead, A]."""
+        if not isinstance(self.num_actions, int) or self.num_actions < 1:
+            raise ValueError(f"num_actions is {self.num_actions!r}, expected a number from 1 on.")
+        return self.scale * jax.random.normal(key, (*lead, self.num_actions))
+
+    def decode(self, latent: Array, *, key: Array | None = None) -> Array:
+        """A point of the simplex, [..., A]."""
+        logits = latent / self.temperature
+        match self.relaxation:
+            case "softmax":
+                return jax.nn.softmax(logits)
+            case "sparsemax":
+                return sparsemax(logits)
+            case "entmax15":
+                return entmax15(logits)
+            case "straight_through":
+                return straight_through(self.quantise(latent), jax.nn.softmax(logits))
+            case "gumbel":
+                if key is None:
+                    raise ValueError("key is None, expected a key: the relaxation is 'gumbel'.")
+                return gumbel_softmax(key, latent, temperature=self.temperature)
+        raise ValueError(
+            f"relaxation is {self.relaxation!r}, expected 'softmax', 'sparsemax', 'entmax15', "
+            "'straight_through' or 'gumbel'."
+        )
+
+    def project(self, latent: Array) -> Array:
+        """The latent itself: all logits may be."""
+        return latent
+
+    def quantise(self, latent: Array) -> Array:
+        """The likeliest action, one-hot [..., A]."""
+        return jax.nn.one_hot(latent.argmax(-1), self.num_actions, dtype=latent.dtype)
+
+
+@struct.dataclass
+class Box(AbstractActionSpace):
+    """Vectors between two bounds; latent and action are the same.
+
+    Args:
+      low: [D], least values.
+      high: [D], largest values.
+
+    Raises:
+      ValueError: by the methods: if the bounds differ in shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> Box(jnp.array([-1.0, 0.0]), jnp.ones(2)).project(jnp.array([-3.0, 0.5]))
+      Array([-1. ,  0.5], dtype=float32)
+    """
+
+    low: Array
+    high: Array
+
+    def sample(self, key: Array, lead: tuple[int, ...] = ()) -> Array:
+        """Uniform between the bounds, [*lead, D]."""
+        low, high = jnp.asarray(self.low, float), jnp.asarray(self.high, float)
+        if low.shape != high.shape:
+            raise ValueError(
+                f"low and high have shapes {low.shape} and {high.shape}, expected the same."
+            )
+        return jax.random.uniform(key, (*lead, *low.shape), low.dtype, low, high)
+
+    def decode(self, latent: Array, *, key: Array | None = None) -> Array:
+        """The latent itself."""
+        del key
+        return latent
+
+    def project(self, latent: Array) -> Array:
+        """Clipped to the bounds."""
+        low, high = (jnp.broadcast_to(bound, latent.shape) for bound in (self.low, self.high))
+        return jnp.clip(latent, low, high)
+
+    def quantise(self, latent: Array) -> Array:
+        """Clipped to the bounds."""
+        return self.project(latent)
+
+
+@struct.dataclass
+class Product(AbstractActionSpace):
+    """Actions of several parts, such as a thrust and a signal.
+
+    Latents and actions are dictionaries with the names of the parts.
+
+    Args:
+      spaces: the space of each part.
+
+    Raises:
+      ValueError: by the methods: if there is no part, or a latent has others.
+
+    Example:
+      >>> import jax
+      >>> space = Product(
+      ...     {"signal": Simplex(4), "thrust": Box(-jax.numpy.ones(2), jax.numpy.ones(2))}
+      ... )
+      >>> {name: part.shape for name, part in space.sample(jax.random.key(0), (10,)).items()}
+      {'signal': (10, 4), 'thrust': (10, 2)}
+    """
+
+    spaces: dict[str, Any]
+
+    def sample(self, key: Array, lead: tuple[int, ...] = ()) -> PyTree:
+        """Random latents of all parts."""
+        if not self.spaces:
+            raise ValueError("spaces is empty, expected at least one part.")
+        keys = jax.random.split(key, len(self.spaces))
+        return {
+            name: space.sample(key, lead)
+            for key, (name, space) in zip(keys, sorted(self.spaces.items()), strict=True)
+        }
+
+    def decode(self, latent: PyTree, *, key: Array | None = None) -> PyTree:
+        """Relaxed actions of all parts."""
+        self._check(latent)
+        count = len(self.spaces)
+        keys = [None] * count if key is None else list(jax.random.split(key, count))
+        return {
+            name: space.decode(latent[name], key=key)
+            for key, (name, space) in zip(keys, sorted(self.spaces.items()), strict=True)
+        }
+
+    def project(self, latent: PyTree) -> PyTree:
+        """Each part by its own space."""
+        self._check(latent)
+        return {name: space.project(latent[name]) for name, space in self.spaces.items()}
+
+    def quantise(self, latent: PyTree) -> PyTree:
+        """Each part by its own space."""
+        self._check(latent)
+        return {name: space.quantise(latent[name]) for name, space in self.spaces.items()}
+
+    def _check(self, latent: PyTree) -> None:
+        if not isinstance(latent, dict) or latent.keys() != self.spaces.keys():
+            got = sorted(latent) if isinstance(latent, dict) else type(latent).__name__
+            raise ValueError(f"latent has parts {got}, expected {sorted(self.spaces)}.")
