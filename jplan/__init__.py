@@ -23,6 +23,7 @@ from jplan.fixed_points import (
     implicit_at,
     raise_on_failure,
 )
+from jplan.planners import gradient_plan
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __all__ = [
     "fixed_point",
     "fixed_point_vjp",
     "fixed_points",
+    "gradient_plan",
     "implicit_at",
     "mdp",
     "nn",

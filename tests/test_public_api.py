@@ -43,6 +43,7 @@ NO_EXAMPLE = {
     "MaxPlusInputs",
     "MoveCosts",
     "Path",
+    "Plan",
     "PlanMeasures",
     "PlannerOutput",
     "Refinement",

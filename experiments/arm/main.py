@@ -9,7 +9,7 @@ from picture import draw_arm, draw_success
 from runs import ADJOINTS, MEASURES, SETTINGS, Run, train_and_evaluate
 
 COLUMNS = ["planner", "adjoint", "iterations", "bins", "seed", "plan_bins", "arms", *MEASURES]
-COLUMNS += ["gradient_not_finite", "train_seconds"]
+COLUMNS += ["gradient_not_finite", "residual", "train_seconds"]
 
 
 def parse_arguments():

@@ -38,6 +38,10 @@ SETTINGS = {
     "SymVIN": Setting(planners.SymVIN, {"q_channels": 80, "hidden": 80}, 16, 1e-2, {"train": 1200}),
     "ConvGPPN": Setting(planners.ConvGPPN, {"hidden": 32}, 8, 3e-3, {"train": 2000}),
     "SymGPPN": Setting(planners.SymGPPN, {"hidden": 40}, 8, 3e-3, {"train": 1000}),
+    "SPT": Setting(planners.SPT, {"hidden": 64, "heads": 4}, 8, 1e-3, {"train": 1000}),
+    "SPT, as published": Setting(
+        planners.SPT, {"hidden": 64, "heads": 4, "inject": False}, 8, 1e-3, {"train": 1000}
+    ),
     "MaxPlusVIN": Setting(planners.MaxPlusVIN, {}, 32, 1e-2, {"soft": 500, "hard": 200}),
 }
 
@@ -141,11 +145,13 @@ def evaluate(planner, bins, count, num_steps):
 def train_and_evaluate(run, stages, out, count):
     """The planner, and its rows of the table: as trained, and on twice the bins with twice K.
 
-    ``gradient_not_finite`` is the share of the log's rows, 20 steps each, with such a gradient.
+    ``gradient_not_finite`` is the share of the log's rows, 20 steps each, with such a gradient, and
+    ``residual`` how far the last batch of the training was from its fixed point.
     """
     planner, logs = train(run, stages, out)
     lost = [not math.isfinite(entry["gradient_norm"]) for log in logs for entry in log]
     training_row = {"gradient_not_finite": round(sum(lost) / len(lost), 3)}
+    training_row |= {"residual": round(logs[-1][-1]["residual"], 5)}
     training_row |= {"train_seconds": round(sum(log[-1]["seconds"] for log in logs), 1)}
     rows = []
     for times in (1, 2):

@@ -2,12 +2,16 @@
 
 from jplan.planners._conv_gppn import ConvGPPN
 from jplan.planners._gppn import GPPN
+from jplan.planners._gradient_plan import gradient_plan
+from jplan.planners._ilqr_plan import ilqr_plan
 from jplan.planners._mapped_planner import MappedPlanner
 from jplan.planners._max_plus_vin import MaxPlusVIN
+from jplan.planners._plan import Plan, PlanStatus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._reactive_cnn import CNN
 from jplan.planners._reactive_fcn import FCN
 from jplan.planners._roadmap_vin import RoadmapVIN
+from jplan.planners._sampling_plans import cem_plan, mppi_plan
 from jplan.planners._spt import SPT
 from jplan.planners._sym_gppn import SymGPPN
 from jplan.planners._sym_max_plus_vin import SymMaxPlusVIN
@@ -25,10 +29,16 @@ __all__ = [
     "ConvGPPN",
     "MappedPlanner",
     "MaxPlusVIN",
+    "Plan",
+    "PlanStatus",
     "PlannerOutput",
     "RoadmapVIN",
     "SymGPPN",
     "SymMaxPlusVIN",
     "SymVIN",
     "VoxelVIN",
+    "cem_plan",
+    "gradient_plan",
+    "ilqr_plan",
+    "mppi_plan",
 ]

@@ -1,0 +1,175 @@
+"""GBP: plan by gradient ascent through a model."""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jplan._typing import Array, ModelFn, Params, PyTree
+from jplan.descent import AbstractActionSpace, refine_candidates, rollout, select
+from jplan.planners._plan import Plan, make_plan
+
+
+def gradient_plan(
+    model_fn: ModelFn,
+    params: Params,
+    state: PyTree,
+    key: Array,
+    *,
+    horizon: int,
+    action_space: AbstractActionSpace,
+    candidates: int = 20,
+    num_steps: int = 10,
+    optimizer: optax.GradientTransformation | None = None,
+    initial: PyTree = None,
+    score: Literal["hard", "soft"] = "hard",
+    batch_size: int | None = None,
+) -> Plan:
+    """Plan by gradient ascent on the model's return, from many random plans at once.
+
+    x <- x + update(grad_x return(decode(x)));  actions = quantise(x) of the best candidate
+
+    Args:
+      model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``, learnt or
+        known, of one state. Use one function object: calls with the same one share a compilation.
+      params: of the model.
+      state: where the plan begins, one; use vmap for several.
+      key: consumed.
+      horizon: static, T, from 1 on.
+      action_space: `jplan.descent.Simplex`, `jplan.descent.Box` or `jplan.descent.Product`.
+      candidates: static, N, plans to begin from.
+      num_steps: static; 0 is random shooting.
+      optimizer: of the latents, one object for many calls; None is Adam with the step size 0.3.
+      initial: latents [M, T, ...] with M up to N that replace the first random ones, such as the
+        last plan, shifted, or what a policy proposes.
+      score: static; which return chooses among the candidates: that of the quantised actions, or
+        as published that of the relaxed ones.
+      batch_size: static; see `jplan.descent.refine_candidates`.
+
+    Returns:
+      `Plan`. The model is evaluated, forward and backward, N T num_steps times, and N T times more
+      for each of the two returns at the end.
+
+    Raises:
+      ValueError: if the model and the action space do not fit, the horizon or the number of
+        candidates is below 1, ``initial`` has other shapes, or ``score`` is unknown.
+
+    Differentiability: none; to train through a refinement use `jplan.refine`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import jplan as jp
+      >>> walk = lambda _, place, step: (place + step[1] - step[0], -abs(place), 1.0)
+      >>> plan = jp.gradient_plan(
+      ...     *(walk, None, jnp.float32(2.0), jax.random.key(0)),
+      ...     horizon=3,
+      ...     action_space=jp.Simplex(2),
+      ... )
+      >>> plan.actions.argmax(-1)[:2], float(plan.hard_return)
+      (Array([0, 0], dtype=int32), -3.0)
+
+    References: Henaff, Whitney & LeCun 2017, "Model-based planning with discrete and continuous
+    actions", algorithm 1: plain gradient steps, unit normal logits and ``score="soft"``.
+    """
+    if score not in ("hard", "soft"):
+        raise ValueError(f"score is {score!r}, expected 'hard' or 'soft'.")
+    for name, number, least in (
+        ("horizon", horizon, 1),
+        ("candidates", candidates, 1),
+        ("num_steps", num_steps, 0),
+    ):
+        if not isinstance(number, int) or number < least:
+            raise ValueError(
+                f"{name} is {number!r}, expected a static whole number from {least} on."
+            )
+    return _plan(
+        *(params, state, key, action_space, initial),
+        model_fn=model_fn,
+        horizon=horizon,
+        candidates=candidates,
+        num_steps=num_steps,
+        optimizer=_default_optimizer() if optimizer is None else optimizer,
+        score=score,
+        batch_size=batch_size,
+    )
+
+
+@functools.cache
+def _default_optimizer() -> optax.GradientTransformation:
+    return optax.adam(0.3, eps_root=1e-8)
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=(
+        *("model_fn", "horizon", "candidates", "num_steps", "optimizer", "score", "batch_size"),
+    ),
+)
+def _plan(
+    params: Params,
+    state: PyTree,
+    key: Array,
+    action_space: AbstractActionSpace,
+    initial: PyTree,
+    *,
+    model_fn: ModelFn,
+    horizon: int,
+    candidates: int,
+    num_steps: int,
+    optimizer: optax.GradientTransformation,
+    score: str,
+    batch_size: int | None,
+) -> Plan:
+    draw_key, noise_key = jax.random.split(key)
+    latents = draw_latents(action_space, draw_key, (candidates, horizon), initial)
+
+    def negative_return(params: Params, latent: PyTree) -> Array:
+        return -rollout(model_fn, params, state, action_space.decode(latent, key=noise_key)).total
+
+    refined = refine_candidates(
+        *(negative_return, params, latents),
+        optimizer=optimizer,
+        num_steps=num_steps,
+        project=lambda _, latent: action_space.project(latent),
+        batch_size=batch_size,
+    )
+    scores = refined.objective
+    if score == "hard":
+        actions = action_space.quantise(refined.value)
+        follow = lambda actions: -rollout(model_fn, params, state, actions).total
+        scores = jax.vmap(follow)(actions)
+    best = select(refined.value, scores)
+    return make_plan(
+        *(model_fn, params, state, action_space, best.value),
+        soft_return=-refined.objective[best.index],
+        returns=-refined.objectives,
+        is_flat=jnp.all(refined.gradient_norms[:, :1] == 0) & jnp.bool_(num_steps > 0),
+    )
+
+
+def draw_latents(
+    action_space: AbstractActionSpace, key: Array, lead: tuple[int, ...], initial: PyTree
+) -> PyTree:
+    """Random latents [N, T, ...], the first of them replaced by what is given."""
+    drawn = action_space.sample(key, lead)
+    if initial is None:
+        return drawn
+
+    def replace(random: Array, given: Any) -> Array:
+        given = jnp.asarray(given, random.dtype)
+        if given.shape[1:] != random.shape[1:] or len(given) > len(random):
+            raise ValueError(
+                f"initial has a leaf of shape {list(given.shape)}, expected "
+                f"[M, {', '.join(map(str, random.shape[1:]))}] with M up to {len(random)}, the "
+                "number of candidates."
+            )
+        return random.at[: len(given)].set(given)
+
+    if jax.tree.structure(initial) != jax.tree.structure(drawn):
+        raise ValueError(
+            f"initial has the structure {jax.tree.structure(initial)}, expected that of the action "
+            f"space's latents, {jax.tree.structure(drawn)}."
+        )
+    return jax.tree.map(replace, drawn, initial)
