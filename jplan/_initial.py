@@ -1,6 +1,5 @@
 """Initial weights."""
 
-import functools
 import math
 
 import jax
@@ -24,12 +23,7 @@ def draw_weights(
       The weights.
     """
     fan_in = math.prod(shape[:-1]) if fan_in is None else fan_in
-    return _draw(rngs.params(), shape=shape, scale=math.sqrt(gain / fan_in))
-
-
-@functools.partial(jax.jit, static_argnames="shape")
-def _draw(key: Array, *, shape: tuple[int, ...], scale: float) -> Array:
     # One axis, for XLA takes seconds to compile a draw of four; the bits are the same. The draws
     # have a standard deviation of 0.88.
-    draws = jax.random.truncated_normal(key, -2.0, 2.0, (math.prod(shape),), float)
-    return (scale / 0.87962566103423978) * draws.reshape(shape)
+    draws = jax.random.truncated_normal(rngs.params(), -2.0, 2.0, (math.prod(shape),), float)
+    return math.sqrt(gain / fan_in) / 0.87962566103423978 * draws.reshape(shape)

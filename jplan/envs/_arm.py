@@ -1,6 +1,7 @@
 """A planar arm with two joints among obstacles, and its configuration space, a torus."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -17,6 +18,9 @@ _CORNERS = 7  # of a polygon, at most
 _MAX_DRAWS = 16
 
 Obstacles: TypeAlias = Literal["polygons", "discs"]
+
+# key, number of draws so far, world, its configuration map and the largest component of that
+_State: TypeAlias = tuple[Array, Array, "ArmWorld", Array, Array]
 
 
 @struct.dataclass(kw_only=True)
@@ -83,11 +87,6 @@ def arm_world(key: Array, *, obstacles: Obstacles = "polygons") -> ArmWorld:
     check_single_key(key, "arm_world")
     if obstacles not in ("polygons", "discs"):
         raise ValueError(f"arm_world: got obstacles {obstacles!r}, expected 'polygons' or 'discs'")
-    return _draw_world(key, obstacles)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _draw_world(key: Array, obstacles: Obstacles) -> ArmWorld:
     number_key, place_key, shape_key = jax.random.split(key, 3)
     number = jax.random.randint(number_key, (), 0, _MOST + 1, jnp.int32)
     present = jnp.arange(_MOST) < number
@@ -177,13 +176,7 @@ def arm_configurations(world: ArmWorld, bins: int) -> Array:
     Note:
       In the released code the first and the last bin are the same angle, on a map that wraps too.
     """
-    _check_world(world, "arm_configurations")
-    _check_number(bins, "arm_configurations", "bins", least=3)
-    return _free_of_collision(world, bins)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _free_of_collision(world: ArmWorld, bins: int) -> Array:
+    _check_world(world, bins, "arm_configurations")
     turn = jnp.arange(bins, dtype=jnp.float32) * (2 * jnp.pi / bins)
     first, second = jnp.meshgrid(turn, turn, indexing="ij")
     links = arm_links(world, jnp.stack([first, second], axis=-1))
@@ -252,13 +245,7 @@ def arm_image(world: ArmWorld, *, size: int = 96) -> Array:
       >>> arm_image(arm_world(jax.random.key(0))).shape
       (96, 96, 1)
     """
-    _check_world(world, "arm_image")
-    _check_number(size, "arm_image", "size", least=1)
-    return _picture(world, size)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _picture(world: ArmWorld, size: int) -> Array:
+    _check_world(world, size, "arm_image", least=1)
     ticks = (jnp.arange(size, dtype=jnp.float32) + 0.5) * (world.side / size)
     y, x = ticks[:, None, None], ticks[None, :, None]
     polygons = _inside(world.corners[None, None], y, x) & world.present[None, None]
@@ -298,28 +285,31 @@ def arm_task(
     References: see `arm_world`.
     """
     check_single_key(key, "arm_task")
-    _check_number(bins, "arm_task", "bins", least=3)
-    return _draw_task(key, bins, obstacles)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _draw_task(key: Array, bins: int, obstacles: Obstacles) -> tuple[ArmWorld, GridTask]:
     draw_key, goal_key = jax.random.split(key)
-
-    def draw(count: Array) -> tuple[Array, ArmWorld, Array, Array]:
-        world = arm_world(jax.random.fold_in(draw_key, count), obstacles=obstacles)
-        free = arm_configurations(world, bins)
-        return count + 1, world, free, largest_component(free, wrap=True)
-
-    nothing = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(draw, jnp.int32(0))
-    )
-    _, world, free, component = lax.while_loop(
-        lambda state: (state[3].sum() < 2) & (state[0] < _MAX_DRAWS),
-        lambda state: draw(state[0]),
-        nothing,
-    )
+    first = arm_world(draw_key, obstacles=obstacles)
+    _check_world(first, bins, "arm_task")
+    first = jax.tree.map(jnp.zeros_like, first)
+    nothing = jnp.zeros((bins, bins), bool)
+    state = draw_key, jnp.int32(0), first, nothing, nothing
+    _, _, world, free, component = lax.while_loop(_is_rejected, _draw_again(bins, obstacles), state)
     return world, GridTask(free=free, goal=random_free_cell(goal_key, component))
+
+
+def _is_rejected(state: _State) -> Array:
+    _, num_draws, _, _, component = state
+    return (component.sum() < 2) & (num_draws < _MAX_DRAWS)
+
+
+# Cached, because an eager loop over a fresh closure is compiled anew at every call.
+@functools.cache
+def _draw_again(bins: int, obstacles: Obstacles) -> Callable[[_State], _State]:
+    def step(state: _State) -> _State:
+        key, num_draws, *_ = state
+        world = arm_world(jax.random.fold_in(key, num_draws), obstacles=obstacles)
+        free = arm_configurations(world, bins)
+        return key, num_draws + 1, world, free, largest_component(free, wrap=True)
+
+    return step
 
 
 def arm_task_at(world: ArmWorld, bins: int, goal: Any) -> GridTask:
@@ -361,13 +351,9 @@ def arm_task_at(world: ArmWorld, bins: int, goal: Any) -> GridTask:
     return GridTask(free=free, goal=jnp.array([i, j], jnp.int32))
 
 
-def _check_world(world: ArmWorld, name: str) -> None:
+def _check_world(world: ArmWorld, bins: int, name: str, least: int = 3) -> None:
     if world.corners.ndim != 3 or world.centres.ndim != 2:
         raise ValueError(f"{name}: got a batch of worlds, expected one; use jax.vmap({name})")
-
-
-def _check_number(number: int, name: str, what: str, *, least: int) -> None:
-    if not isinstance(number, int) or number < least:
-        raise ValueError(
-            f"{name}: got {what} {number!r}, expected a static integer from {least} on"
-        )
+    if not isinstance(bins, int) or bins < least:
+        what = "size" if least == 1 else "bins"
+        raise ValueError(f"{name}: got {what} {bins!r}, expected a static integer from {least} on")

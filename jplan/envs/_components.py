@@ -1,15 +1,17 @@
 """Which cells can reach one another."""
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jplan._typing import Array
 from jplan.envs._grid_tasks import check_free
-from jplan.mdp import MOVES
+
+# free [H, W], label [H, W], whether the last round changed a label
+_State: TypeAlias = tuple[Array, Array, Array]
 
 
 def largest_component(free: Array, *, moves: int = 4, wrap: bool = False) -> Array:
@@ -41,35 +43,44 @@ def largest_component(free: Array, *, moves: int = 4, wrap: bool = False) -> Arr
     check_free(free, "largest_component")
     if moves not in (4, 8):
         raise ValueError(f"largest_component: got moves {moves!r}, expected 4 or 8")
-    return _keep_largest(free, moves, wrap)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _keep_largest(free: Array, moves: int, wrap: bool) -> Array:
-    height, width = free.shape
     blocked = free.size
-
-    # The label of each cell [H, W], and whether the last round changed one.
-    def merge(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Point each label to the least one beside its cells, and follow the pointers."""
-        label, _ = state
-        beyond: Any = {"mode": "wrap"} if wrap else {"constant_values": blocked}
-        padded = jnp.pad(label, 1, **beyond)
-        least = label
-        for dy, dx in MOVES[:moves]:
-            beside = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-            least = jnp.minimum(least, beside)
-        least = jnp.where(free, least, blocked)
-        parent = jnp.arange(blocked + 1).at[label.ravel()].min(least.ravel())
-        _, root = lax.while_loop(
-            lambda pointers: jnp.any(pointers[0] != pointers[1]),
-            lambda pointers: (pointers[1], pointers[1][pointers[1]]),
-            (parent, parent[parent]),
-        )
-        merged = root[label]
-        return merged, jnp.any(merged != label)
-
     label = jnp.where(free, jnp.arange(blocked).reshape(free.shape), blocked)
-    label, _ = lax.while_loop(lambda state: state[1], merge, (label, jnp.bool_(True)))
+    _, label, _ = lax.while_loop(_has_changed, _MERGE[moves, wrap], (free, label, jnp.bool_(True)))
     sizes = jnp.bincount(label.ravel(), length=blocked)
     return free & (label == jnp.argmax(sizes))
+
+
+def _has_changed(state: _State) -> Array:
+    return state[2]
+
+
+def _merge(state: _State, *, offsets: Sequence[tuple[int, int]], wrap: bool) -> _State:
+    """Point each label to the least one beside its cells, and follow the pointers."""
+    free, label, _ = state
+    height, width = free.shape
+    blocked = free.size
+    padded = jnp.pad(label, 1, mode="wrap") if wrap else jnp.pad(label, 1, constant_values=blocked)
+    least = label
+    for dy, dx in offsets:
+        beside = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+        least = jnp.minimum(least, beside)
+    least = jnp.where(free, least, blocked)
+    parent = jnp.arange(blocked + 1).at[label.ravel()].min(least.ravel())
+    _, root = lax.while_loop(
+        lambda pointers: jnp.any(pointers[0] != pointers[1]),
+        lambda pointers: (pointers[1], pointers[1][pointers[1]]),
+        (parent, parent[parent]),
+    )
+    merged = root[label]
+    return free, merged, jnp.any(merged != label)
+
+
+_SIDES = ((-1, 0), (0, -1), (1, 0), (0, 1))
+_CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+
+# Made once, because an eager loop over a fresh closure is compiled anew at every call.
+_MERGE = {
+    (moves, wrap): functools.partial(_merge, offsets=offsets, wrap=wrap)
+    for moves, offsets in ((4, _SIDES), (8, _SIDES + _CORNERS))
+    for wrap in (False, True)
+}

@@ -85,11 +85,6 @@ def random_free_cell(key: Array, free: Array) -> Array:
     """
     check_single_key(key, "random_free_cell")
     check_free(free, "random_free_cell", dims=(2, 3))
-    return _draw_cell(key, free)
-
-
-@jax.jit
-def _draw_cell(key: Array, free: Array) -> Array:
     # Integer ranks rather than probabilities: a float32 cumulative sum is not exact on big maps.
     rank = jnp.cumsum(free.ravel(), dtype=jnp.int32)
     num_free = rank[-1]

@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,9 @@ from jplan.mdp import MOVES
 
 _NORTH, _WEST, _SOUTH, _EAST = range(4)
 _UNVISITED = -1
+
+# order of directions of each room, move by which each was entered (both flat), current room
+_State: TypeAlias = tuple[Array, Array, Array]
 
 
 def maze(key: Array, size: int, *, decimation: Scalar | None = None) -> GridTask:
@@ -69,11 +73,6 @@ def maze(key: Array, size: int, *, decimation: Scalar | None = None) -> GridTask
             f"maze: got decimation {decimation}, expected a probability in [0, 1]; "
             "pass None to draw it for each maze"
         )
-    return _draw(key, size, decimation)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _draw(key: Array, size: int, decimation: Scalar | None) -> GridTask:
     # Explicit dtypes throughout, so that a key draws the same maze with double precision enabled.
     carve_key, decimation_key, open_key, goal_key = jax.random.split(key, 4)
     if decimation is None:
@@ -114,25 +113,8 @@ def depth_first_tree(key: Array, m: int, moves: Sequence[tuple[int, ...]] = MOVE
     start[(1,) * dims] = stay
     packed = _orders(len(moves))
     drawn = jax.random.randint(key, (start.size,), 0, len(packed), jnp.int32)
-    orders, offset = jnp.asarray(packed)[drawn], jnp.array(offsets, jnp.int32)
-    bits = (len(moves) - 1).bit_length()
-
-    # The move by which each room was entered, flat, and the current room.
-    def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        """Into a room or back; the last offset is that of the first room."""
-        entered, room = state
-        target = room - offset[entered[room]]
-        move = entered[target]
-        for k in reversed(range(len(moves))):
-            candidate = (orders[room] >> bits * k) & (2**bits - 1)
-            neighbour = room + offset[candidate]
-            is_new = entered[neighbour] == _UNVISITED
-            target = jnp.where(is_new, neighbour, target)
-            move = jnp.where(is_new, candidate, move)
-        return entered.at[target].set(move), target
-
-    first = jnp.asarray(start.ravel()), jnp.int32(sum(strides))
-    entered, _ = lax.fori_loop(0, 2 * (m**dims - 1), step, first)
+    state = (jnp.asarray(packed)[drawn], jnp.asarray(start.ravel()), jnp.int32(sum(strides)))
+    _, entered, _ = lax.fori_loop(0, 2 * (m**dims - 1), _search_step(offsets), state)
     return entered.reshape(start.shape)[(slice(1, -1),) * dims]
 
 
@@ -142,3 +124,26 @@ def _orders(count: int) -> np.ndarray:
     bits = (count - 1).bit_length()
     orders = itertools.permutations(range(count))
     return np.array([sum(move << bits * k for k, move in enumerate(p)) for p in orders], np.int32)
+
+
+# Cached, because an eager loop over a fresh closure is compiled anew at every call.
+@functools.cache
+def _search_step(offsets: tuple[int, ...]) -> Callable[[int, _State], _State]:
+    """One step of the search, into a room or back; the last offset is that of the first room."""
+    count = len(offsets) - 1
+    bits = (count - 1).bit_length()
+
+    def step(_, state):
+        orders, entered, room = state
+        offset = jnp.array(offsets, jnp.int32)
+        target = room - offset[entered[room]]
+        move = entered[target]
+        for k in reversed(range(count)):
+            candidate = (orders[room] >> bits * k) & (2**bits - 1)
+            neighbour = room + offset[candidate]
+            is_new = entered[neighbour] == _UNVISITED
+            target = jnp.where(is_new, neighbour, target)
+            move = jnp.where(is_new, candidate, move)
+        return orders, entered.at[target].set(move), target
+
+    return step

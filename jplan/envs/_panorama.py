@@ -2,7 +2,6 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -52,15 +51,10 @@ def panorama(free: Array, *, size: int = 32, field_of_view: float = 60.0) -> Arr
             f"panorama: got size {size!r} and field_of_view {field_of_view!r}, expected pixels "
             "from 1 on and an angle between 0 and 180 degrees"
         )
-    return _render(free, size, float(field_of_view))
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _render(free: Array, size: int, field_of_view: float) -> Array:
     height, width = free.shape
     reach = height + width
-    offsets = _crossed_cells(size, field_of_view, reach)
-    columns = jnp.asarray(_draw_columns(size, field_of_view, reach))
+    offsets = _crossed_cells(size, float(field_of_view), reach)
+    columns = jnp.asarray(_draw_columns(size, float(field_of_view), reach))
     pad = reach
     blocked = jnp.pad(~free, pad, constant_values=True)
     y = jnp.arange(height)[:, None, None, None] + pad + offsets[None, None, ..., 0]

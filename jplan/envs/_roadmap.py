@@ -1,7 +1,5 @@
 """Geometric roadmaps: random configurations in space, joined where the way is free."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -69,11 +67,6 @@ def roadmap(key: Array, num_nodes: int, *, num_neighbours: int = 12) -> Roadmap:
             f"roadmap: got num_nodes {num_nodes} and num_neighbours {num_neighbours}, expected "
             "more nodes than neighbours, and at least one of these"
         )
-    return _draw(key, num_nodes, num_neighbours)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _draw(key: Array, num_nodes: int, num_neighbours: int) -> Roadmap:
     ball_key, radius_key, node_key, flow_key, axis_key, goal_key = jax.random.split(key, 6)
     uniform = lambda key, *shape, **limits: jax.random.uniform(key, shape, jnp.float32, **limits)
     centres = uniform(ball_key, _BALLS, 3)

@@ -1,6 +1,7 @@
 """The gridworlds of the Value Iteration Networks paper: scattered discs and rectangles."""
 
 import functools
+from collections.abc import Callable
 from typing import TypeAlias
 
 import jax
@@ -16,8 +17,8 @@ _PRESETS = {8: (30, 0.0), 16: (40, 1.0), 28: (50, 2.0), 36: (70, 3.0)}
 
 _MAX_DRAWS = 16
 
-# number of draws so far, blocked cells [H, W], goal [2], number of obstacles placed
-_State: TypeAlias = tuple[Array, Array, Array, Array]
+# key, number of draws so far, blocked cells [H, W], goal [2], number of obstacles placed
+_State: TypeAlias = tuple[Array, Array, Array, Array, Array]
 
 
 def vin_grid(
@@ -88,24 +89,31 @@ def vin_grid(
             f"{max_obstacle_size}, expected at least 1 and a length in [0, {size}]; "
             "leave both out for the published values"
         )
-    return _draw_task(key, size, max_obstacles, max_obstacle_size)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _draw_task(key: Array, size: int, max_obstacles: int, max_obstacle_size: float) -> GridTask:
-    def draw_again(state: _State) -> _State:
-        num_draws, *_ = state
-        draw = _draw(jax.random.fold_in(key, num_draws), size, max_obstacles, max_obstacle_size)
-        return num_draws + 1, *draw
 
     nothing = jnp.zeros((size, size), bool), jnp.ones(2, jnp.int32), jnp.int32(0)
-    _, blocked, goal, _ = lax.while_loop(
-        lambda state: (state[3] == 0) & (state[0] < _MAX_DRAWS),
-        draw_again,
-        (jnp.int32(0), *nothing),
-    )
+    draw_again = _draw_again(size, max_obstacles, max_obstacle_size)
+    state = lax.while_loop(_is_rejected, draw_again, (key, jnp.int32(0), *nothing))
+    _, _, blocked, goal, _ = state
     interior = np.pad(np.ones((size - 2, size - 2), bool), 1)
     return GridTask(free=~blocked & interior, goal=goal)
+
+
+def _is_rejected(state: _State) -> Array:
+    _, num_draws, _, _, num_placed = state
+    return (num_placed == 0) & (num_draws < _MAX_DRAWS)
+
+
+# Cached, because an eager loop over a fresh closure is compiled anew at every call (about 1 s).
+@functools.cache
+def _draw_again(
+    size: int, max_obstacles: int, max_obstacle_size: float
+) -> Callable[[_State], _State]:
+    def step(state):
+        key, num_draws, *_ = state
+        draw = _draw(jax.random.fold_in(key, num_draws), size, max_obstacles, max_obstacle_size)
+        return key, num_draws + 1, *draw
+
+    return step
 
 
 def _draw(

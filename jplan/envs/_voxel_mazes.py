@@ -1,7 +1,5 @@
 """Mazes in three dimensions."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,11 +51,6 @@ def voxel_maze(key: Array, size: int, *, decimation: Scalar | None = None) -> Gr
             f"voxel_maze: got decimation {decimation}, expected a probability in [0, 1]; "
             "pass None to draw it for each maze"
         )
-    return _draw(key, size, decimation)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _draw(key: Array, size: int, decimation: Scalar | None) -> GridTask:
     carve_key, decimation_key, open_key, goal_key = jax.random.split(key, 4)
     if decimation is None:
         decimation = jax.random.uniform(decimation_key, dtype=jnp.float32)

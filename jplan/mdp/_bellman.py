@@ -1,10 +1,9 @@
 """Bellman operators: pure functions from a value function to the next one, on one problem."""
 
-import jax
 import jax.numpy as jnp
 
 from jplan._typing import Array, Scalar
-from jplan.mdp._contract import MDP, action_probabilities, check_temperature, check_value
+from jplan.mdp._contract import MDP, action_probabilities, check_value
 from jplan.relax import softmax_value, sparsemax_value
 
 
@@ -35,7 +34,7 @@ def action_values(mdp: MDP, value: Array) -> Array:
 
     References: Sutton & Barto 2018, eq. 4.6.
     """
-    return _action_values(mdp, check_value(mdp, value))
+    return mdp.action_values(check_value(mdp, value))
 
 
 def optimality_backup(mdp: MDP, value: Array) -> Array:
@@ -67,7 +66,7 @@ def optimality_backup(mdp: MDP, value: Array) -> Array:
 
     References: Puterman 1994, eq. 6.2.1; Bellman 1957.
     """
-    return _optimality(mdp, check_value(mdp, value))
+    return jnp.max(action_values(mdp, value), axis=-1)
 
 
 def evaluation_backup(mdp: MDP, policy: Array, value: Array) -> Array:
@@ -100,8 +99,14 @@ def evaluation_backup(mdp: MDP, policy: Array, value: Array) -> Array:
 
     References: Sutton & Barto 2018, eq. 4.5.
     """
-    value = check_value(mdp, value)
-    return _evaluation(mdp, action_probabilities(mdp, policy), value)
+    q = action_values(mdp, value)
+    probabilities = action_probabilities(mdp, policy)
+    allowed = ~jnp.isneginf(q)
+    blocked = jnp.any((probabilities > 0) & ~allowed, axis=-1) | ~jnp.any(
+        probabilities > 0, axis=-1
+    )
+    backed_up = jnp.sum(probabilities * jnp.where(allowed, q, 0), axis=-1).astype(q.dtype)
+    return jnp.where(mdp.is_terminal, 0, jnp.where(blocked, -jnp.inf, backed_up))
 
 
 def soft_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -135,8 +140,8 @@ def soft_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     References: Ziebart 2010, "Modeling purposeful adaptive behavior", eq. 6.7; Haarnoja et al.
     2017, eq. 3.
     """
-    check_temperature(temperature)
-    return _soft(mdp, check_value(mdp, value), temperature)
+    q = action_values(mdp, value)
+    return jnp.where(mdp.is_terminal, 0, softmax_value(q, temperature))
 
 
 def sparse_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -171,8 +176,8 @@ def sparse_backup(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
     References: Lee, Choi & Oh 2018, "Sparse Markov decision processes with causal sparse Tsallis
     entropy regularization for reinforcement learning", the sparse Bellman operator.
     """
-    check_temperature(temperature)
-    return _sparse(mdp, check_value(mdp, value), temperature)
+    q = action_values(mdp, value)
+    return jnp.where(mdp.is_terminal, 0, sparsemax_value(q, temperature))
 
 
 def max_plus_backup(mdp: MDP, value: Array) -> Array:
@@ -208,40 +213,5 @@ def max_plus_backup(mdp: MDP, value: Array) -> Array:
     References: Todorov 2009, "Efficient computation of optimal actions", eq. 6 (the linear
     Bellman equation, here with a maximum over actions).
     """
-    return _max_plus(mdp, check_value(mdp, value))
-
-
-# Compiled here, so that a call outside jit is one program and not a dozen.
-@jax.jit
-def _action_values(mdp: MDP, value: Array) -> Array:
-    return mdp.action_values(value)
-
-
-@jax.jit
-def _optimality(mdp: MDP, value: Array) -> Array:
-    return jnp.max(mdp.action_values(value), axis=-1)
-
-
-@jax.jit
-def _evaluation(mdp: MDP, probabilities: Array, value: Array) -> Array:
-    q = mdp.action_values(value)
-    allowed = ~jnp.isneginf(q)
-    acts = probabilities > 0
-    blocked = jnp.any(acts & ~allowed, axis=-1) | ~jnp.any(acts, axis=-1)
-    backed_up = jnp.sum(probabilities * jnp.where(allowed, q, 0), axis=-1).astype(q.dtype)
-    return jnp.where(mdp.is_terminal, 0, jnp.where(blocked, -jnp.inf, backed_up))
-
-
-@jax.jit
-def _soft(mdp: MDP, value: Array, temperature: Scalar) -> Array:
-    return jnp.where(mdp.is_terminal, 0, softmax_value(mdp.action_values(value), temperature))
-
-
-@jax.jit
-def _sparse(mdp: MDP, value: Array, temperature: Scalar) -> Array:
-    return jnp.where(mdp.is_terminal, 0, sparsemax_value(mdp.action_values(value), temperature))
-
-
-@jax.jit
-def _max_plus(mdp: MDP, value: Array) -> Array:
+    value = check_value(mdp, value)
     return jnp.max(mdp.log_action_values(value), axis=-1)

@@ -1,6 +1,5 @@
 """Two-sided bounds on the optimal value."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -44,11 +43,7 @@ def value_bounds(mdp: TabularMDP, value: Array) -> tuple[Array, Array]:
 
     References: MacQueen 1966; Porteus 1971; Puterman 1994, eq. 6.6.5 and theorem 6.6.3.
     """
-    return _bounds(mdp, check_value(mdp, value))
-
-
-@jax.jit
-def _bounds(mdp: TabularMDP, value: Array) -> tuple[Array, Array]:
+    value = check_value(mdp, value)
     mdp, value = lax.stop_gradient((mdp, value))
     q = mdp.action_values(value)
     backed_up = jnp.max(q, axis=-1)

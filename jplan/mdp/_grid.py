@@ -1,10 +1,8 @@
 """Shortest paths on grid maps as a Markov decision process."""
 
-import functools
 import math
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -286,15 +284,10 @@ def _goal_map(shape: tuple[int, ...], goal: Any) -> Array:
                 f"goal: got {goal.tolist()}, expected {names} from 0 on and below {shape}; the row "
                 "comes first."
             )
-    return _mark(cells, shape)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _mark(cells: Array, shape: tuple[int, ...]) -> Array:
-    """Map of the cells; comparing, unlike indexing, does not wrap what is off the map."""
+    # Comparing, unlike indexing, does not wrap a coordinate that is off the map.
     hits = jnp.ones((len(cells), *shape), bool)
     for axis, side in enumerate(shape):
         along = jnp.arange(side)[None] == cells[:, axis : axis + 1]
-        lines = [side if other == axis else 1 for other in range(len(shape))]
+        lines = [side if other == axis else 1 for other in range(dims)]
         hits = hits & along.reshape(len(cells), *lines)
     return jnp.any(hits, axis=0)

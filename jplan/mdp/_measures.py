@@ -1,6 +1,5 @@
 """Measures of a plan on a grid, over all starts at once and on device."""
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -79,7 +78,6 @@ def plan_measures(
     return _measure(grid, actions, best, None if start is None else jnp.asarray(start, jnp.int32))
 
 
-@jax.jit
 def _measure(grid: GridMDP, actions: Array, best: Array, start: Array | None) -> PlanMeasures:
     counted = reachable(best) & ~grid.is_terminal
     cost, steps, reached = follow_everywhere(grid, actions)

@@ -119,21 +119,14 @@ def maxent_irl_loss(
     Ziebart 2010, theorem 6.4 (causal entropy).
     """
     initial = check_value(mdp, initial)
+    rewards = action_values(mdp, jnp.zeros(mdp.state_shape, mdp.dtype))
     demonstrations = jnp.asarray(demonstrations)
-    expected = (*mdp.state_shape, mdp.num_actions)
-    if demonstrations.shape != expected:
+    if demonstrations.shape != rewards.shape:
         raise ValueError(
-            f"demonstrations: got shape {demonstrations.shape}, expected {expected}; give "
+            f"demonstrations: got shape {demonstrations.shape}, expected {rewards.shape}; give "
             "visits of each state and action, not a list of actions."
         )
     soft = soft_value_iteration(mdp, temperature=temperature, solver=solver, adjoint=adjoint)
-    return _surplus(mdp, demonstrations, initial, soft)
-
-
-@jax.jit
-def _surplus(mdp: MDP, demonstrations: Array, initial: Array, soft: Solution) -> Array:
-    """Expected return of the soft policy minus that of the demonstrations."""
-    rewards = action_values(mdp, jnp.zeros(mdp.state_shape, mdp.dtype))
     seen = demonstrations > 0
     earned = jnp.sum(jnp.where(seen, demonstrations * jnp.where(seen, rewards, 0), 0))
     begun = initial > 0

@@ -1,9 +1,7 @@
 """Following a policy on a grid: one path, or the fate of every cell at once."""
 
-import functools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -83,11 +81,6 @@ def extract_path(grid: GridMDP, plan: Array, start: Array, *, max_length: int) -
             f"start, max_length: got shape {start.shape} and {max_length}, expected one cell "
             f"[{grid.free.ndim}] and a number of steps >= 0; use jax.vmap for several starts."
         )
-    return _follow(grid, plan, start, max_length)
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _follow(grid: GridMDP, plan: Array, start: Array, max_length: int) -> Path:
     actions = plan if jnp.issubdtype(plan.dtype, jnp.integer) else greedy_policy(grid, plan)
     legal = legal_moves(grid, actions)
     offsets = jnp.array(grid.offsets, jnp.int32)
@@ -95,20 +88,10 @@ def _follow(grid: GridMDP, plan: Array, start: Array, max_length: int) -> Path:
     on_map = jnp.all((start >= 0) & (start < jnp.array(grid.state_shape)))
     first = jnp.where(on_map, start, 0)
     zero = jnp.zeros((), jnp.int32)
-
-    def step(carry: tuple, _: None) -> tuple[tuple, Array]:
-        position, alive, straight, diagonal = carry
-        moving = alive & legal[tuple(position)]
-        action = actions[tuple(position)]
-        # A legal move leaves the map only where it is a torus.
-        following = (position + offsets[action]) % jnp.array(grid.state_shape)
-        position = jnp.where(moving, following, position)
-        straight = straight + (moving & ~is_diagonal[action])
-        diagonal = diagonal + (moving & is_diagonal[action])
-        return (position, moving, straight, diagonal), jnp.where(moving, position, -1)
-
-    (last, _, straight, diagonal), rest = lax.scan(
-        step, (first, on_map, zero, zero), None, length=max_length
+    # A legal move leaves the map only where it is a torus.
+    world = (actions, legal, offsets, is_diagonal, jnp.array(grid.state_shape, jnp.int32))
+    (_, last, _, straight, diagonal), rest = lax.scan(
+        _step, (world, first, on_map, zero, zero), None, length=max_length
     )
     return Path(
         positions=jnp.concatenate([jnp.where(on_map, start, -1)[None], rest]),
@@ -116,6 +99,18 @@ def _follow(grid: GridMDP, plan: Array, start: Array, max_length: int) -> Path:
         num_diagonal=diagonal,
         reached=on_map & grid.is_terminal[tuple(last)],
     )
+
+
+# On module level, with what it reads in the carry, or each eager call would trace the scan anew.
+def _step(carry: tuple, _: None) -> tuple[tuple, Array]:
+    world, position, alive, straight, diagonal = carry
+    actions, legal, offsets, is_diagonal, shape = world
+    moving = alive & legal[tuple(position)]
+    action = actions[tuple(position)]
+    position = jnp.where(moving, (position + offsets[action]) % shape, position)
+    straight = straight + (moving & ~is_diagonal[action])
+    diagonal = diagonal + (moving & is_diagonal[action])
+    return (world, position, moving, straight, diagonal), jnp.where(moving, position, -1)
 
 
 def legal_moves(grid: GridMDP, actions: Array) -> Array:
@@ -126,7 +121,6 @@ def legal_moves(grid: GridMDP, actions: Array) -> Array:
     return is_open & known & ~grid.is_terminal
 
 
-@jax.jit
 def follow_everywhere(grid: GridMDP, actions: Array) -> tuple[Array, Array, Array]:
     """Cost, number of steps, and whether a goal is reached, for all cells at once, [H, W].
 
@@ -147,14 +141,15 @@ def follow_everywhere(grid: GridMDP, actions: Array) -> tuple[Array, Array, Arra
         cost = cost * grid.cell_cost.ravel().astype(grid.dtype)
 
     rounds = max(grid.free.size - 1, 1).bit_length()
-
-    def double(_: int, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        following, cost, steps = carry
-        return following[following], cost + cost[following], steps + steps[following]
-
     following, cost, steps = lax.fori_loop(
-        0, rounds, double, (following, cost, legal.astype(jnp.int32))
+        0, rounds, _double, (following, cost, legal.astype(jnp.int32))
     )
     reached = grid.is_terminal.ravel()[following]
     fields = (cost / lengths[0], steps, reached)
     return tuple(field.reshape(grid.state_shape) for field in fields)  # pyright: ignore
+
+
+# On module level, or each eager call would trace the loop anew.
+def _double(_: int, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    following, cost, steps = carry
+    return following[following], cost + cost[following], steps + steps[following]

@@ -1,10 +1,10 @@
 """Policies from value functions."""
 
-import jax
 import jax.numpy as jnp
 
 from jplan._typing import Array, Scalar
-from jplan.mdp._contract import MDP, check_temperature, check_value
+from jplan.mdp._bellman import action_values
+from jplan.mdp._contract import MDP
 from jplan.relax import softmax_value, sparsemax
 
 
@@ -35,7 +35,9 @@ def greedy_policy(mdp: MDP, value: Array) -> Array:
 
     References: Sutton & Barto 2018, eq. 4.9.
     """
-    return _greedy(mdp, check_value(mdp, value))
+    q = action_values(mdp, value)
+    best = jnp.argmax(q, axis=-1).astype(jnp.int32)
+    return jnp.where(_decides(mdp, q), best, -1)
 
 
 def optimal_actions(mdp: MDP, value: Array, *, tol: Scalar | None = None) -> Array:
@@ -69,7 +71,11 @@ def optimal_actions(mdp: MDP, value: Array, *, tol: Scalar | None = None) -> Arr
 
     References: DESIGN of jplan, section 4 (44 % of maze states are ties).
     """
-    return _optimal(mdp, check_value(mdp, value), tol)
+    q = action_values(mdp, value)
+    slack = 8 * jnp.finfo(q.dtype).eps if tol is None else tol
+    best = jnp.max(q, axis=-1, keepdims=True)
+    floor = best - slack * jnp.maximum(1, jnp.abs(best))
+    return (q >= floor) & _decides(mdp, q)[..., None]
 
 
 def soft_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -100,8 +106,11 @@ def soft_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
 
     References: Ziebart 2010, eq. 6.8; Haarnoja et al. 2017, eq. 4.
     """
-    check_temperature(temperature)
-    return _soft(mdp, check_value(mdp, value), temperature)
+    q = action_values(mdp, value)
+    smooth = softmax_value(q, temperature)[..., None]
+    allowed = ~jnp.isneginf(q)
+    gap = jnp.where(allowed, q, 0) - jnp.where(jnp.isneginf(smooth), 0, smooth)
+    return jnp.where(allowed, jnp.exp(jnp.where(allowed, gap, 0) / temperature), 0)
 
 
 def sparse_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
@@ -119,7 +128,7 @@ def sparse_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
       there is no plan.
 
     Raises:
-      ValueError: if shapes or dtypes disagree, or a Python temperature is not positive.
+      ValueError: if shapes or dtypes disagree.
 
     Differentiability: grad and jvp almost everywhere, see `jplan.relax.sparsemax`.
 
@@ -132,39 +141,7 @@ def sparse_policy(mdp: MDP, value: Array, *, temperature: Scalar) -> Array:
 
     References: Lee, Choi & Oh 2018, the optimal policy of a sparse MDP.
     """
-    check_temperature(temperature)
-    return _sparse(mdp, check_value(mdp, value), temperature)
-
-
-# Compiled here, so that a call outside jit is one program and not a dozen.
-@jax.jit
-def _greedy(mdp: MDP, value: Array) -> Array:
-    q = mdp.action_values(value)
-    best = jnp.argmax(q, axis=-1).astype(jnp.int32)
-    return jnp.where(_decides(mdp, q), best, -1)
-
-
-@jax.jit
-def _optimal(mdp: MDP, value: Array, tol: Scalar | None) -> Array:
-    q = mdp.action_values(value)
-    slack = 8 * jnp.finfo(q.dtype).eps if tol is None else tol
-    best = jnp.max(q, axis=-1, keepdims=True)
-    floor = best - slack * jnp.maximum(1, jnp.abs(best))
-    return (q >= floor) & _decides(mdp, q)[..., None]
-
-
-@jax.jit
-def _soft(mdp: MDP, value: Array, temperature: Scalar) -> Array:
-    q = mdp.action_values(value)
-    smooth = softmax_value(q, temperature)[..., None]
-    allowed = ~jnp.isneginf(q)
-    gap = jnp.where(allowed, q, 0) - jnp.where(jnp.isneginf(smooth), 0, smooth)
-    return jnp.where(allowed, jnp.exp(jnp.where(allowed, gap, 0) / temperature), 0)
-
-
-@jax.jit
-def _sparse(mdp: MDP, value: Array, temperature: Scalar) -> Array:
-    q = mdp.action_values(value)
+    q = action_values(mdp, value)
     allowed = ~jnp.isneginf(q)
     return sparsemax(jnp.where(allowed, jnp.where(allowed, q, 0) / temperature, -jnp.inf))
 

@@ -1,6 +1,5 @@
 """GBP: plan by gradient ascent through a model."""
 
-import functools
 from typing import Any, Literal
 
 import jax
@@ -31,9 +30,11 @@ def gradient_plan(
 
     x <- x + update(grad_x return(decode(x)));  actions = quantise(x) of the best candidate
 
+    To plan many times, jit a partial of it.
+
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``, learnt or
-        known, of one state. Use one function object: calls with the same one share a compilation.
+        known, of one state.
       params: of the model.
       state: where the plan begins, one; use vmap for several.
       key: consumed.
@@ -41,7 +42,7 @@ def gradient_plan(
       action_space: `jplan.descent.Simplex`, `jplan.descent.Box` or `jplan.descent.Product`.
       candidates: static, N, plans to begin from.
       num_steps: static; 0 is random shooting.
-      optimizer: of the latents, one object for many calls; None is Adam with the step size 0.3.
+      optimizer: of the latents; None is Adam with the step size 0.3.
       initial: latents [M, T, ...] with M up to N that replace the first random ones, such as the
         last plan, shifted, or what a policy proposes.
       score: static; which return chooses among the candidates: that of the quantised actions, or
@@ -84,44 +85,6 @@ def gradient_plan(
             raise ValueError(
                 f"{name} is {number!r}, expected a static whole number from {least} on."
             )
-    return _plan(
-        *(params, state, key, action_space, initial),
-        model_fn=model_fn,
-        horizon=horizon,
-        candidates=candidates,
-        num_steps=num_steps,
-        optimizer=_default_optimizer() if optimizer is None else optimizer,
-        score=score,
-        batch_size=batch_size,
-    )
-
-
-@functools.cache
-def _default_optimizer() -> optax.GradientTransformation:
-    return optax.adam(0.3, eps_root=1e-8)
-
-
-@functools.partial(
-    jax.jit,
-    static_argnames=(
-        *("model_fn", "horizon", "candidates", "num_steps", "optimizer", "score", "batch_size"),
-    ),
-)
-def _plan(
-    params: Params,
-    state: PyTree,
-    key: Array,
-    action_space: AbstractActionSpace,
-    initial: PyTree,
-    *,
-    model_fn: ModelFn,
-    horizon: int,
-    candidates: int,
-    num_steps: int,
-    optimizer: optax.GradientTransformation,
-    score: str,
-    batch_size: int | None,
-) -> Plan:
     draw_key, noise_key = jax.random.split(key)
     latents = draw_latents(action_space, draw_key, (candidates, horizon), initial)
 
@@ -130,7 +93,7 @@ def _plan(
 
     refined = refine_candidates(
         *(negative_return, params, latents),
-        optimizer=optimizer,
+        optimizer=optax.adam(0.3, eps_root=1e-8) if optimizer is None else optimizer,
         num_steps=num_steps,
         project=lambda _, latent: action_space.project(latent),
         batch_size=batch_size,

@@ -1,7 +1,5 @@
 """iLQR: Gauss-Newton steps on a smooth model with continuous actions."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -29,7 +27,7 @@ def ilqr_plan(
 
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``, smooth in
-        state and action; one function object for many calls.
+        state and action.
       params: of the model.
       state: where the plan begins, one; pytree of floats.
       initial: actions [T, ...] to begin from.
@@ -61,19 +59,6 @@ def ilqr_plan(
     biological movement systems"; Tassa, Erez & Todorov 2012 for regularisation and line search.
     """
     check_sizes(num_steps=num_steps)
-    return _ilqr(params, state, initial, action_space, model_fn=model_fn, num_steps=num_steps)
-
-
-@functools.partial(jax.jit, static_argnames=("model_fn", "num_steps"))
-def _ilqr(
-    params: Params,
-    state: PyTree,
-    initial: PyTree,
-    action_space: AbstractActionSpace,
-    *,
-    model_fn: ModelFn,
-    num_steps: int,
-) -> Plan:
     first, unravel_state = ravel_pytree(state)
     _, unravel_action = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], initial))
     flatten = jax.vmap(lambda tree: ravel_pytree(tree)[0])

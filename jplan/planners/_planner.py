@@ -75,24 +75,13 @@ class AbstractMapPlanner(nnx.Module):
         """
 
     def __call__(self, maps: Array) -> Array:
-        """Logits, [..., H, W, C] -> [..., H, W, A]; one compiled program also outside ``jit``."""
-        return compiled_logits(self, maps)
+        """Logits, [..., H, W, C] -> [..., H, W, A]."""
+        return self.solve(maps).logits
 
     def configuration(self) -> dict[str, Any]:
         """Constructor arguments that rebuild this planner, without its parameters."""
         names = list(inspect.signature(type(self).__init__).parameters)
         return {name: getattr(self, name) for name in names if name not in ("self", "rngs")}
-
-
-def compiled_logits(planner: nnx.Module, inputs: PyTree) -> Array:
-    """``planner.solve(inputs).logits``, compiled once for all planners of the same structure."""
-    graphdef, state = nnx.split(planner)
-    return _logits(graphdef, state, inputs)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _logits(graphdef: nnx.GraphDef, state: nnx.State, inputs: PyTree) -> Array:
-    return nnx.merge(graphdef, state).solve(inputs).logits
 
 
 def resolve_solver(solver: Solver | None, max_steps: int | None) -> Solver:

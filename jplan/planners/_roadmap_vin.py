@@ -12,7 +12,7 @@ from jplan.envs import Roadmap
 from jplan.fixed_points import AbstractAdjoint, Picard, Truncated
 from jplan.nn import FLOOR, EdgeCostMapper, GraphCell, GraphInputs, MaxPlusReadout, solve_cell
 from jplan.planners._max_plus_vin import check_monotone
-from jplan.planners._planner import PlannerOutput, broadcast_budget, compiled_logits
+from jplan.planners._planner import PlannerOutput, broadcast_budget
 
 
 class RoadmapVIN(nnx.Module):
@@ -69,8 +69,8 @@ class RoadmapVIN(nnx.Module):
         return {name: getattr(self, name) for name in ("hidden", "max_steps", "adjoint")}
 
     def __call__(self, graph: Roadmap) -> Array:
-        """Logits of the neighbours, [..., N, K]; one compiled program also outside ``jit``."""
-        return compiled_logits(self, graph)
+        """Logits of the neighbours, [..., N, K]."""
+        return self.solve(graph).logits
 
     def solve(
         self,

@@ -1,6 +1,5 @@
 """Planners that draw plans and move the distribution they are drawn from: CEM and MPPI."""
 
-import functools
 from typing import Any
 
 import jax
@@ -43,8 +42,7 @@ def cem_plan(
     deviation for each number, and judged by the return of the quantised actions.
 
     Args:
-      model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``; one function
-        object for many calls.
+      model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``.
       params: of the model.
       state: where the plan begins, one; use vmap for several.
       key: consumed.
@@ -87,15 +85,41 @@ def cem_plan(
         raise ValueError(f"elites is {elites}, expected 2 to {candidates}, the candidates.")
     if gradient_steps < 0:
         raise ValueError(f"gradient_steps is {gradient_steps}, expected 0 or more.")
-    return _cem(
-        *(params, state, key, action_space, initial),
-        model_fn=model_fn,
-        horizon=horizon,
-        candidates=candidates,
-        elites=elites,
-        num_steps=num_steps,
-        gradient_steps=gradient_steps,
-        optimizer=_default_optimizer() if optimizer is None else optimizer,
+    mean, std = _first_law(action_space, key, horizon, initial)
+    score = _negative_hard_return(model_fn, params, state, action_space)
+
+    def soft(params: Params, latent: PyTree) -> Array:
+        return -rollout(model_fn, params, state, action_space.decode(latent, key=key)).total
+
+    def step(carry: tuple, key: Array) -> tuple[tuple, Array]:
+        mean, std, best = carry
+        drawn = _draw(action_space, key, mean, std, candidates)
+        # The best so far stays in the race.
+        drawn = jax.tree.map(lambda many, one: many.at[0].set(one), drawn, best)
+        scores = jax.vmap(score)(drawn)
+        chosen = select_top(drawn, scores, elites).value
+        ranked = chosen
+        if gradient_steps:
+            chosen = refine_candidates(
+                *(soft, params, chosen),
+                optimizer=optax.adam(0.1) if optimizer is None else optimizer,
+                num_steps=gradient_steps,
+                project=lambda _, latent: action_space.project(latent),
+            ).value
+            ranked = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), ranked, chosen)
+        best = select(ranked, jax.vmap(score)(ranked)).value
+        mean = jax.tree.map(lambda leaf: leaf.mean(0), chosen)
+        std = jax.tree.map(lambda leaf: leaf.std(0), chosen)
+        return (mean, std, best), -scores
+
+    (_, _, best), returns = jax.lax.scan(
+        step, (mean, std, mean), jax.random.split(jax.random.fold_in(key, 1), num_steps)
+    )
+    return make_plan(
+        *(model_fn, params, state, action_space, best),
+        soft_return=-soft(params, best),
+        returns=returns.T,
+        is_flat=jnp.bool_(False),
     )
 
 
@@ -118,8 +142,7 @@ def mppi_plan(
     mean <- sum_n w_n x_n,  w = softmax(returns / temperature),  x_n ~ N(mean, noise^2)
 
     Args:
-      model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``; one function
-        object for many calls.
+      model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``.
       params: of the model.
       state: where the plan begins, one; use vmap for several.
       key: consumed.
@@ -156,92 +179,6 @@ def mppi_plan(
     References: Williams, Aldrich & Theodorou 2017, "Model predictive path integral control".
     """
     check_sizes(horizon=horizon, candidates=candidates, num_steps=num_steps)
-    return _mppi(
-        *(params, state, key, action_space, initial, temperature, noise),
-        model_fn=model_fn,
-        horizon=horizon,
-        candidates=candidates,
-        num_steps=num_steps,
-    )
-
-
-@functools.cache
-def _default_optimizer() -> optax.GradientTransformation:
-    return optax.adam(0.1)
-
-
-_STATIC = ("model_fn", "horizon", "candidates", "num_steps")
-
-
-@functools.partial(jax.jit, static_argnames=(*_STATIC, "elites", "gradient_steps", "optimizer"))
-def _cem(
-    params: Params,
-    state: PyTree,
-    key: Array,
-    action_space: AbstractActionSpace,
-    initial: PyTree,
-    *,
-    model_fn: ModelFn,
-    horizon: int,
-    candidates: int,
-    elites: int,
-    num_steps: int,
-    gradient_steps: int,
-    optimizer: optax.GradientTransformation,
-) -> Plan:
-    mean, std = _first_law(action_space, key, horizon, initial)
-    score = _negative_hard_return(model_fn, params, state, action_space)
-
-    def soft(params: Params, latent: PyTree) -> Array:
-        return -rollout(model_fn, params, state, action_space.decode(latent, key=key)).total
-
-    def step(carry: tuple, key: Array) -> tuple[tuple, Array]:
-        mean, std, best = carry
-        drawn = _draw(action_space, key, mean, std, candidates)
-        # The best so far stays in the race.
-        drawn = jax.tree.map(lambda many, one: many.at[0].set(one), drawn, best)
-        scores = jax.vmap(score)(drawn)
-        chosen = select_top(drawn, scores, elites).value
-        ranked = chosen
-        if gradient_steps:
-            chosen = refine_candidates(
-                *(soft, params, chosen),
-                optimizer=optimizer,
-                num_steps=gradient_steps,
-                project=lambda _, latent: action_space.project(latent),
-            ).value
-            ranked = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), ranked, chosen)
-        best = select(ranked, jax.vmap(score)(ranked)).value
-        mean = jax.tree.map(lambda leaf: leaf.mean(0), chosen)
-        std = jax.tree.map(lambda leaf: leaf.std(0), chosen)
-        return (mean, std, best), -scores
-
-    (_, _, best), returns = jax.lax.scan(
-        step, (mean, std, mean), jax.random.split(jax.random.fold_in(key, 1), num_steps)
-    )
-    return make_plan(
-        *(model_fn, params, state, action_space, best),
-        soft_return=-soft(params, best),
-        returns=returns.T,
-        is_flat=jnp.bool_(False),
-    )
-
-
-@functools.partial(jax.jit, static_argnames=_STATIC)
-def _mppi(
-    params: Params,
-    state: PyTree,
-    key: Array,
-    action_space: AbstractActionSpace,
-    initial: PyTree,
-    temperature: Scalar,
-    noise: Scalar,
-    *,
-    model_fn: ModelFn,
-    horizon: int,
-    candidates: int,
-    num_steps: int,
-) -> Plan:
     mean, _ = _first_law(action_space, key, horizon, initial)
     score = _negative_hard_return(model_fn, params, state, action_space)
     std = jax.tree.map(lambda leaf: jnp.full_like(leaf, noise), mean)

@@ -40,10 +40,6 @@ def _entmax15_jvp(axis, primals, tangents):
     return probabilities, weight * (tangent - mean)
 
 
-# So that a call outside jit is one program and not a dozen.
-_compiled = jax.jit(_entmax15, static_argnums=1)
-
-
 def entmax15(logits: Array, axis: int = -1) -> Array:
     """Entmax with alpha = 1.5: exact zeros as sparsemax, smooth inside as softmax.
 
@@ -72,4 +68,4 @@ def entmax15(logits: Array, axis: int = -1) -> Array:
     and section 3.
     """
     logits, axis = check_logits(logits, axis)
-    return _compiled(logits, axis)
+    return _entmax15(logits, axis)

@@ -36,10 +36,6 @@ def _sparsemax_jvp(axis, primals, tangents):
     return probabilities, support * (tangent - mean)
 
 
-# So that a call outside jit is one program and not a dozen.
-_compiled = jax.jit(_sparsemax, static_argnums=1)
-
-
 def sparsemax(logits: Array, axis: int = -1) -> Array:
     """Euclidean projection of logits onto the probability simplex.
 
@@ -71,7 +67,7 @@ def sparsemax(logits: Array, axis: int = -1) -> Array:
     References: Martins & Astudillo 2016, "From softmax to sparsemax", algorithm 1 and eq. 9.
     """
     logits, axis = check_logits(logits, axis)
-    return _compiled(logits, axis)
+    return _sparsemax(logits, axis)
 
 
 def check_logits(logits: Array, axis: int) -> tuple[Array, int]:

@@ -1,8 +1,5 @@
 """Smooth maxima: the values that go with softmax and sparsemax."""
 
-import functools
-
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -52,12 +49,6 @@ def softmax_value(values: Array, temperature: Scalar, axis: int = -1) -> Array:
     eq. 3.
     """
     _check_temperature(temperature)
-    return _softmax_value(values, temperature, axis)
-
-
-# Compiled here, so that a call outside jit is one program and not a dozen.
-@functools.partial(jax.jit, static_argnums=2)
-def _softmax_value(values: Array, temperature: Scalar, axis: int) -> Array:
     shifted, peak, allowed = _shift(values, axis)
     weights = jnp.where(allowed, jnp.exp(shifted / temperature), 0)
     total = jnp.sum(weights, axis=axis)
@@ -97,11 +88,6 @@ def sparsemax_value(values: Array, temperature: Scalar, axis: int = -1) -> Array
     entropy regularization", eq. 9 (spmax); here the temperature multiplies ``(1 - |p|^2) / 2``.
     """
     _check_temperature(temperature)
-    return _sparsemax_value(values, temperature, axis)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _sparsemax_value(values: Array, temperature: Scalar, axis: int) -> Array:
     shifted, peak, allowed = _shift(values, axis)
     probabilities = sparsemax(jnp.where(allowed, shifted / temperature, -jnp.inf), axis)
     gain = jnp.sum(probabilities * shifted, axis=axis)

@@ -1,8 +1,7 @@
 """Imitation of optimal plans: all optimal actions as targets, hopeless cells masked."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -63,14 +62,16 @@ def imitation_batch(
       >>> imitation_batch(tasks).optimal.shape
       (3, 9, 9, 4)
     """
-    return _solve(task, moves=moves, costs=costs, corner_cutting=corner_cutting, wrap=wrap)
 
-
-# Compiled here, so that a call outside jit is one program and not a hundred.
-@functools.partial(jax.jit, static_argnames=("moves", "costs", "corner_cutting", "wrap"))
-def _solve(task: GridTask, **options: Any) -> ImitationBatch:
     def solve(task: GridTask) -> tuple[mdp.GridMDP, Array, Array]:
-        grid = mdp.GridMDP.from_free(task.free, goal=task.goal, **options)
+        grid = mdp.GridMDP.from_free(
+            task.free,
+            goal=task.goal,
+            moves=moves,
+            corner_cutting=corner_cutting,
+            costs=costs,
+            wrap=wrap,
+        )
         value = mdp.value_iteration(grid).value
         return grid, value, mdp.optimal_actions(grid, value)
 
@@ -107,11 +108,6 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
       True
     """
     _check_logits(logits, batch.optimal)
-    return _loss(logits, batch)
-
-
-@jax.jit
-def _loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[str, Array]]:
     loss, accuracy = _cross_entropy(logits, batch.optimal, batch.mask)
     measures = jax.vmap(lambda grid, *plan: mdp.plan_measures(grid, plan[0], value=plan[1]))(
         batch.grid, greedy_actions(logits), batch.value
