@@ -155,7 +155,7 @@ def train_and_evaluate(run, stages, out, count):
     training_row |= {"train_seconds": round(sum(log[-1]["seconds"] for log in logs), 1)}
     rows = []
     for times in (1, 2):
-        bins, arms = times * run.bins, max(1, count // (1, 5)[times - 1])
+        bins, arms = times * run.bins, count if times == 1 else max(1, count // 5)
         budget = None if run.planner == "MaxPlusVIN" else times * run.iterations
         row = dataclasses.asdict(run) | {"plan_bins": bins, "arms": arms}
         rows.append(row | evaluate(planner, bins, arms, budget) | training_row)

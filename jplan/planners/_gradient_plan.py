@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jplan._checks import check_sizes
 from jplan._typing import Array, ModelFn, Params, PyTree
 from jplan.descent import AbstractActionSpace, refine_candidates, rollout, select
 from jplan.planners._plan import Plan, make_plan
@@ -76,17 +77,9 @@ def gradient_plan(
     """
     if score not in ("hard", "soft"):
         raise ValueError(f"score is {score!r}, expected 'hard' or 'soft'.")
-    for name, number, least in (
-        ("horizon", horizon, 1),
-        ("candidates", candidates, 1),
-        ("num_steps", num_steps, 0),
-    ):
-        if not isinstance(number, int) or number < least:
-            raise ValueError(
-                f"{name} is {number!r}, expected a static whole number from {least} on."
-            )
+    check_sizes(horizon=horizon, candidates=candidates)
     draw_key, noise_key = jax.random.split(key)
-    latents = draw_latents(action_space, draw_key, (candidates, horizon), initial)
+    latents = _draw_latents(action_space, draw_key, (candidates, horizon), initial)
 
     def negative_return(params: Params, latent: PyTree) -> Array:
         return -rollout(model_fn, params, state, action_space.decode(latent, key=noise_key)).total
@@ -108,11 +101,11 @@ def gradient_plan(
         *(model_fn, params, state, action_space, best.value),
         soft_return=-refined.objective[best.index],
         returns=-refined.objectives,
-        is_flat=jnp.all(refined.gradient_norms[:, :1] == 0) & jnp.bool_(num_steps > 0),
+        is_flat=num_steps > 0 and jnp.all(refined.gradient_norms[:, 0] == 0),
     )
 
 
-def draw_latents(
+def _draw_latents(
     action_space: AbstractActionSpace, key: Array, lead: tuple[int, ...], initial: PyTree
 ) -> PyTree:
     """Random latents [N, T, ...], the first of them replaced by what is given."""

@@ -126,5 +126,4 @@ def ilqr_plan(
         *(model_fn, params, state, action_space, jax.vmap(unravel_action)(us)),
         soft_return=best,
         returns=jnp.concatenate([start[None], returns])[None],
-        is_flat=jnp.bool_(False),
     )

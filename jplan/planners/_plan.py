@@ -69,7 +69,7 @@ def make_plan(
     *,
     soft_return: Array,
     returns: Array,
-    is_flat: Array,
+    is_flat: Array | bool = False,
 ) -> Plan:
     """The plan of a latent [T, ...], and its diagnosis."""
     actions = action_space.quantise(latent)
@@ -78,7 +78,7 @@ def make_plan(
     has_gap = soft_return - out.total > 0.1 * largest
     lost = ~jnp.isfinite(soft_return) | ~jnp.isfinite(out.total)
     status = jnp.select(
-        [lost, is_flat, has_gap],
+        [lost, jnp.asarray(is_flat), has_gap],
         [PlanStatus.DIVERGED, PlanStatus.FLAT_START, PlanStatus.RELAXATION_GAP],
         PlanStatus.FINE,
     )

@@ -53,7 +53,8 @@ def cem_plan(
       num_steps: static, from 1 on.
       gradient_steps: static; gradient steps on the elites in each step (GradCEM); 0 for none.
       optimizer: of these; None is ``optax.adam(0.1)``.
-      initial: latent [T, ...] that the first mean is; None is zero.
+      initial: latent [T, ...] that the first mean is; None is the middle of what the action
+        space samples.
 
     Returns:
       `Plan`, the best of all that were drawn. The model is evaluated N T num_steps times, and
@@ -85,11 +86,12 @@ def cem_plan(
         raise ValueError(f"elites is {elites}, expected 2 to {candidates}, the candidates.")
     if gradient_steps < 0:
         raise ValueError(f"gradient_steps is {gradient_steps}, expected 0 or more.")
-    mean, std = _first_law(action_space, key, horizon, initial)
+    law_key, noise_key, step_key = jax.random.split(key, 3)
+    mean, std = _first_law(action_space, law_key, horizon, initial)
     score = _negative_hard_return(model_fn, params, state, action_space)
 
     def soft(params: Params, latent: PyTree) -> Array:
-        return -rollout(model_fn, params, state, action_space.decode(latent, key=key)).total
+        return -rollout(model_fn, params, state, action_space.decode(latent, key=noise_key)).total
 
     def step(carry: tuple, key: Array) -> tuple[tuple, Array]:
         mean, std, best = carry
@@ -98,7 +100,7 @@ def cem_plan(
         drawn = jax.tree.map(lambda many, one: many.at[0].set(one), drawn, best)
         scores = jax.vmap(score)(drawn)
         chosen = select_top(drawn, scores, elites).value
-        ranked = chosen
+        best = jax.tree.map(lambda leaf: leaf[0], chosen)
         if gradient_steps:
             chosen = refine_candidates(
                 *(soft, params, chosen),
@@ -106,20 +108,19 @@ def cem_plan(
                 num_steps=gradient_steps,
                 project=lambda _, latent: action_space.project(latent),
             ).value
-            ranked = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b]), ranked, chosen)
-        best = select(ranked, jax.vmap(score)(ranked)).value
+            ranked = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), best, chosen)
+            best = select(ranked, jax.vmap(score)(ranked)).value
         mean = jax.tree.map(lambda leaf: leaf.mean(0), chosen)
         std = jax.tree.map(lambda leaf: leaf.std(0), chosen)
         return (mean, std, best), -scores
 
     (_, _, best), returns = jax.lax.scan(
-        step, (mean, std, mean), jax.random.split(jax.random.fold_in(key, 1), num_steps)
+        step, (mean, std, mean), jax.random.split(step_key, num_steps)
     )
     return make_plan(
         *(model_fn, params, state, action_space, best),
         soft_return=-soft(params, best),
         returns=returns.T,
-        is_flat=jnp.bool_(False),
     )
 
 
@@ -152,7 +153,8 @@ def mppi_plan(
       num_steps: static, from 1 on.
       temperature: positive, in the unit of the return.
       noise: standard deviation of the latents.
-      initial: latent [T, ...] that the first mean is; None is zero.
+      initial: latent [T, ...] that the first mean is; None is the middle of what the action
+        space samples.
 
     Returns:
       `Plan`, the mean of the last step. The model is evaluated N T num_steps times.
@@ -179,7 +181,8 @@ def mppi_plan(
     References: Williams, Aldrich & Theodorou 2017, "Model predictive path integral control".
     """
     check_sizes(horizon=horizon, candidates=candidates, num_steps=num_steps)
-    mean, _ = _first_law(action_space, key, horizon, initial)
+    law_key, noise_key, step_key = jax.random.split(key, 3)
+    mean, _ = _first_law(action_space, law_key, horizon, initial)
     score = _negative_hard_return(model_fn, params, state, action_space)
     std = jax.tree.map(lambda leaf: jnp.full_like(leaf, noise), mean)
 
@@ -188,15 +191,12 @@ def mppi_plan(
         scores = jax.vmap(score)(drawn)
         return select_soft(drawn, scores, temperature=temperature), -scores
 
-    mean, returns = jax.lax.scan(
-        step, mean, jax.random.split(jax.random.fold_in(key, 1), num_steps)
-    )
-    relaxed = rollout(model_fn, params, state, action_space.decode(mean, key=key)).total
+    mean, returns = jax.lax.scan(step, mean, jax.random.split(step_key, num_steps))
+    relaxed = rollout(model_fn, params, state, action_space.decode(mean, key=noise_key)).total
     return make_plan(
         *(model_fn, params, state, action_space, mean),
         soft_return=relaxed,
         returns=returns.T,
-        is_flat=jnp.bool_(False),
     )
 
 
