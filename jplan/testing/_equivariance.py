@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 
 from jplan._typing import Array, PyTree
 from jplan.mdp import VOXEL_MOVES as MOVES
 from jplan.testing._compare import assert_close
 
-# name, what it does to a field, what it does to the actions
-_Symmetry: TypeAlias = tuple[str, Callable[[Array], Array], Callable[[Array], Array]]
+# Name, what it does to a field, what it does to the actions; on the host, where nothing compiles.
+_Field: TypeAlias = Callable[[np.ndarray], np.ndarray]
+_Symmetry: TypeAlias = tuple[str, _Field, _Field]
 
 
 def assert_equivariant(
@@ -98,7 +100,7 @@ def assert_grid_equivariant(
             f"assert_grid_equivariant: got moves {moves} and maps {maps.shape}, expected 4 or 8, "
             "and [..., H, W, C], or 6 and [..., D, H, W, C]; add a channel axis"
         )
-    logits = jnp.asarray(planner_fn(maps))
+    fields, logits = np.asarray(maps), np.asarray(planner_fn(maps))
     if logits.shape != (*maps.shape[:-1], moves):
         raise ValueError(
             f"assert_grid_equivariant: got logits {logits.shape} for maps {maps.shape}, expected "
@@ -106,7 +108,7 @@ def assert_grid_equivariant(
         )
     for name, transform, permute_actions in _SYMMETRIES[dims]():
         assert_close(
-            planner_fn(transform(maps)),
+            planner_fn(jnp.asarray(transform(fields))),
             permute_actions(transform(logits)),
             atol=atol,
             what=f"logits of the maps after {name}",
@@ -129,28 +131,28 @@ def _cube_symmetries() -> Iterator[_Symmetry]:
     for axes in itertools.permutations(range(3)):
         for signs in itertools.product((1, -1), repeat=3):
 
-            def transform(field: Array, axes: Any = axes, signs: Any = signs) -> Array:
-                field = jnp.moveaxis(field, [a - 4 for a in axes], (-4, -3, -2))
-                return jnp.flip(field, [i - 4 for i in range(3) if signs[i] < 0])
+            def transform(field: np.ndarray, axes: Any = axes, signs: Any = signs) -> np.ndarray:
+                field = np.moveaxis(field, [a - 4 for a in axes], (-4, -3, -2))
+                return np.flip(field, [i - 4 for i in range(3) if signs[i] < 0])
 
             moved = [tuple(s * move[a] for a, s in zip(axes, signs, strict=True)) for move in MOVES]
-            order = jnp.array([moved.index(move) for move in MOVES])
+            order = [moved.index(move) for move in MOVES]
             yield f"axes {axes} and signs {signs}", transform, lambda x, o=order: x[..., o]
 
 
 _SYMMETRIES = {2: _square_symmetries, 3: _cube_symmetries}
 
 
-def _transform(field: Array, turns: int, is_reflected: bool) -> Array:
+def _transform(field: np.ndarray, turns: int, is_reflected: bool) -> np.ndarray:
     """Quarter turns counter-clockwise of [..., H, W, C], then a left-right reflection."""
-    field = jnp.rot90(field, turns, axes=(-3, -2))
-    return jnp.flip(field, axis=-2) if is_reflected else field
+    field = np.rot90(field, turns, axes=(-3, -2))
+    return np.flip(field, axis=-2) if is_reflected else field
 
 
-def _permute_actions(logits: Array, turns: int, is_reflected: bool) -> Array:
+def _permute_actions(logits: np.ndarray, turns: int, is_reflected: bool) -> np.ndarray:
     """The last axis: a turn shifts, a reflection swaps W with E, NW with NE, SW with SE."""
     groups: list[Any] = []
-    for first, mirrored in ((0, (0, 3, 2, 1)), (4, (3, 2, 1, 0))):
-        group = jnp.roll(logits[..., first : first + 4], turns, axis=-1)
-        groups.append(group[..., jnp.array(mirrored)] if is_reflected and group.size else group)
-    return jnp.concatenate(groups, axis=-1)
+    for first, mirrored in ((0, [0, 3, 2, 1]), (4, [3, 2, 1, 0])):
+        group = np.roll(logits[..., first : first + 4], turns, axis=-1)
+        groups.append(group[..., mirrored] if is_reflected and group.size else group)
+    return np.concatenate(groups, axis=-1)
