@@ -17,8 +17,12 @@ from jplan.planners import PlanStatus
 BOX = Box(-2 * jnp.ones(1), 2 * jnp.ones(1))
 
 
+TRACES = []
+
+
 def cart(params, state, action):
     """A point mass: position and speed, quadratic costs."""
+    TRACES.append(None)
     a, b = params
     following = a @ state + b @ action
     return following, -(following @ following + 0.1 * action @ action), 1.0
@@ -54,13 +58,19 @@ def plan(request):
     return PLANNERS[request.param]
 
 
+@functools.cache
+def compiled(plan, model_fn, horizon):
+    """A planner as one program, which compiles faster than its operations one by one."""
+    return jax.jit(functools.partial(plan, model_fn, horizon=horizon, action_space=BOX))
+
+
 def test_a_plan_is_what_the_model_says_of_it(plan, key):
-    got = plan(cart, CART, START, key, horizon=6, action_space=BOX)
+    got = compiled(plan, cart, 6)(CART, START, key)
     out = rollout(cart, CART, START, got.actions)
     np.testing.assert_allclose(got.hard_return, out.total, rtol=1e-6)
     np.testing.assert_allclose(got.rollout.states, out.states, rtol=1e-6)
     assert got.actions.shape == got.latent.shape == (6, 1)
-    assert (jnp.abs(got.actions) <= 2).all()
+    assert (np.abs(got.actions) <= 2).all()
     np.testing.assert_allclose(got.gap, 0, atol=1e-5)
     assert got.status == PlanStatus.FINE
     doing_nothing = rollout(cart, CART, START, jnp.zeros((6, 1))).total
@@ -71,21 +81,21 @@ def test_a_plan_is_what_the_model_says_of_it(plan, key):
 def test_vmap_equals_loop(plan, key):
     starts = jnp.stack([START, -START, 0 * START])
     keys = jax.random.split(key, 3)
-    run = lambda x, key: plan(cart, CART, x, key, horizon=4, action_space=BOX)
-    many = jax.vmap(run)(starts, keys)
-    one = run(starts[1], keys[1])
+    run = compiled(plan, cart, 6)
+    many = jax.jit(jax.vmap(run, in_axes=(None, 0, 0)))(CART, starts, keys)
+    one = run(CART, starts[1], keys[1])
     np.testing.assert_allclose(many.hard_return[1], one.hard_return, rtol=1e-3)
 
 
 def test_equal_keys_give_equal_plans(plan):
-    run = lambda seed: plan(cart, CART, START, jax.random.key(seed), horizon=4, action_space=BOX)
+    run = lambda seed: compiled(plan, cart, 6)(CART, START, jax.random.key(seed))
     np.testing.assert_array_equal(run(0).actions, run(0).actions)
     assert (run(0).actions != run(1).actions).any()
 
 
 def test_a_model_of_nan_is_reported(plan, key):
     broken = lambda p, s, a: (s, jnp.nan * a.sum(), 1.0)
-    assert plan(broken, None, START, key, horizon=3, action_space=BOX).status == PlanStatus.DIVERGED
+    assert compiled(plan, broken, 3)(None, START, key).status == PlanStatus.DIVERGED
 
 
 def test_discrete_and_mixed_actions(plan, key):
@@ -96,10 +106,11 @@ def test_discrete_and_mixed_actions(plan, key):
         return place, right - (place - 1) ** 2, 1.0
 
     space = Product({"colour": Simplex(3), "push": Box(-jnp.ones(1), jnp.ones(1))})
-    got = plan(dial, None, jnp.float32(0.0), key, horizon=4, action_space=space)
+    run = jax.jit(functools.partial(plan, dial, horizon=4, action_space=space))
+    got = run(None, jnp.float32(0.0), key)
     np.testing.assert_array_equal(got.actions["colour"].argmax(-1), 1)
     np.testing.assert_array_equal(got.actions["colour"].max(-1), 1)
-    assert jnp.abs(got.rollout.states[-1] - 1) < 0.2
+    assert np.abs(got.rollout.states[-1] - 1) < 0.2
 
 
 def test_mistakes_get_advice(plan, key):
@@ -116,19 +127,16 @@ def test_linear_quadratic_problems_are_solved_to_the_riccati_optimum(x64, key):
     start, wide = START.astype(jnp.float64), Box(-jnp.full(1, 50.0), jnp.full(1, 50.0))
     for horizon in (5, 20):
         best = -riccati(horizon, start)
-        by_ilqr = planners.ilqr_plan(
-            *(cart, params, start),
-            initial=jnp.zeros((horizon, 1)),
-            action_space=wide,
-            num_steps=3,
-        )
+        ilqr = functools.partial(planners.ilqr_plan, cart, action_space=wide, num_steps=3)
+        by_ilqr = jax.jit(ilqr)(params, start, initial=jnp.zeros((horizon, 1)))
         np.testing.assert_allclose(by_ilqr.hard_return, best, rtol=1e-9)
-        objective = lambda p, u: -rollout(cart, p, start, u).total
-        by_descent = jp.refine(
-            *(objective, params, jnp.zeros((horizon, 1))),
+        descend = functools.partial(
+            jp.refine,
+            lambda p, u: -rollout(cart, p, start, u).total,
             optimizer=optax.sgd(0.02 if horizon == 20 else 0.2, momentum=0.9),
             num_steps=3000,
         )
+        by_descent = jax.jit(descend)(params, jnp.zeros((horizon, 1)))
         np.testing.assert_allclose(-by_descent.objective, best, rtol=1e-5)
     # The dense equation of an endless horizon, from SciPy, for the reference itself.
     a, b = (np.asarray(part) for part in params)
@@ -145,27 +153,24 @@ def test_ilqr_swings_what_is_not_linear(x64):
 
     start = jnp.float64(0.8), jnp.float64(0.0)
     space = Product({"torque": Box(-3 * jnp.ones(1), 3 * jnp.ones(1))})
-    got = planners.ilqr_plan(
-        *(pendulum, None, start),
-        initial={"torque": jnp.zeros((25, 1))},
-        action_space=space,
-        num_steps=30,
-    )
+    plan = functools.partial(planners.ilqr_plan, pendulum, action_space=space, num_steps=30)
+    got = jax.jit(plan)(None, start, initial={"torque": jnp.zeros((25, 1))})
     assert (jnp.diff(got.returns[0]) >= 0).all()
-    assert jnp.abs(got.rollout.states[0][-1]) < 0.05
-    assert (jnp.abs(got.actions["torque"]) <= 3).all()
+    assert np.abs(got.rollout.states[0][-1]) < 0.05
+    assert (np.abs(got.actions["torque"]) <= 3).all()
 
 
 def test_what_is_given_replaces_random_plans(key):
     best = jnp.full((5, 1), 2.0)
     climb = lambda p, x, u: (x + u, jnp.sum(u), 1.0)
     options = {"horizon": 5, "action_space": BOX, "num_steps": 0, "candidates": 3}
-    run = functools.partial(planners.gradient_plan, climb, None, jnp.zeros(1), key, **options)
+    plan = functools.partial(planners.gradient_plan, climb, None, jnp.zeros(1), key, **options)
+    run = jax.jit(lambda initial=None: plan(initial=initial))
     assert run().hard_return < 10
-    plan = run(initial=best[None])
-    assert plan.hard_return == 10
-    assert plan.returns.shape == (3, 1)
-    assert run(initial=shift_plan(plan.latent)[None]).hard_return == 10
+    found = run(initial=best[None])
+    assert found.hard_return == 10
+    assert found.returns.shape == (3, 1)
+    assert run(initial=shift_plan(found.latent)[None]).hard_return == 10
     with pytest.raises(ValueError, match="with M up to 3"):
         run(initial=jnp.zeros((4, 5, 1)))
     with pytest.raises(ValueError, match="expected that of the action space"):
@@ -174,9 +179,8 @@ def test_what_is_given_replaces_random_plans(key):
 
 def test_diagnoses(key):
     options = {"horizon": 3, "action_space": Simplex(2), "num_steps": 5, "candidates": 4}
-    run = lambda model, **more: planners.gradient_plan(
-        *(model, None, jnp.zeros(1), key), **(options | more)
-    )
+    plan = functools.partial(planners.gradient_plan, **options)
+    run = lambda model: jax.jit(lambda key: plan(model, None, jnp.zeros(1), key))(key)
     deaf = lambda p, s, a: (s, jnp.sum(a) * 0.0 + 1.0, 1.0)
     assert run(deaf).status == PlanStatus.FLAT_START
     # Best between the actions, where nothing real is.
@@ -185,18 +189,12 @@ def test_diagnoses(key):
     assert gap.status == PlanStatus.RELAXATION_GAP
     assert gap.gap > 2
     with pytest.raises(ValueError, match="score is 'mean'"):
-        run(deaf, score="mean")
+        plan(deaf, None, jnp.zeros(1), key, score="mean")
 
 
 def test_one_trace_for_all_states_and_keys(plan, key):
-    traces = []
-
-    def counted(params, state, action):
-        traces.append(1)
-        return cart(params, state, action)
-
-    run = jax.jit(lambda x, key: plan(counted, CART, x, key, horizon=3, action_space=BOX))
-    run(START, key)
-    first = len(traces)
-    run(-START, jax.random.key(5))
-    assert len(traces) == first
+    run = compiled(plan, cart, 6)
+    run(CART, START, key)
+    first = len(TRACES)
+    run(CART, -START, jax.random.key(5))
+    assert len(TRACES) == first > 0
