@@ -70,11 +70,12 @@ def test_convolutions_commute_with_the_group(group, inputs, outputs, x64):
     letters = "DHW"[-dims:]
     numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
 
-    def convolve(x):
-        y = jax.lax.conv_general_dilated(
-            jnp.asarray(x)[None], kernel, [1] * dims, "SAME", dimension_numbers=numbers
-        )
-        return np.asarray(y[0])
+    apply = jax.jit(
+        lambda x: jax.lax.conv_general_dilated(
+            x[None], kernel, [1] * dims, "SAME", dimension_numbers=numbers
+        )[0]
+    )
+    convolve = lambda x: np.asarray(apply(jnp.asarray(x)))
 
     expand = lambda action, fields: (action[:, None] * fields + np.arange(fields)).ravel()
     y = convolve(x)

@@ -28,14 +28,22 @@ def test_a_step_equals_the_equations(x64, size, own, forward_mode):
     kernel = cell.kernel[...]
     if own:
         cell, kernel = MaxBellmanCell(0 * kernel, forward_mode=forward_mode), 2 * kernel
-    inputs = cell.prepare(reward, kernel if own else None)
+    graphdef, state = nnx.split(cell)
+
+    @jax.jit
+    def step(state, reward, value, own):
+        cell = nnx.merge(graphdef, state)
+        inputs = cell.prepare(reward, own)
+        return cell.action_values(value, inputs), cell(value, inputs), cell.start(inputs)
+
+    action_values, after, start = step(state, reward, value, kernel if own else None)
     convolve = lambda field, part: np.stack(
         [correlate(field, part[..., c], "same") for c in range(part.shape[-1])], axis=-1
     )
     q = convolve(reward, kernel[:, :, 0]) + convolve(value, kernel[:, :, 1])
-    np.testing.assert_allclose(cell.action_values(value, inputs), q, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(cell(value, inputs), q.max(-1), rtol=1e-10, atol=1e-12)
-    assert float(jnp.abs(cell.start(inputs)).max()) == 0
+    np.testing.assert_allclose(action_values, q, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(after, q.max(-1), rtol=1e-10, atol=1e-12)
+    assert float(np.abs(start).max()) == 0
 
 
 def test_the_learnt_kernel_holds_distributions(x64):
@@ -50,7 +58,7 @@ def test_the_learnt_kernel_holds_distributions(x64):
         np.testing.assert_allclose(got[:, :, 1], chances, rtol=1e-4, atol=1e-7)
 
 
-def iterated(cell, num_steps=6):
+def iterated(cell, num_steps=3):
     """A scalar of some steps, as a function of parameters, reward and value."""
     graphdef, state = nnx.split(cell)
 
@@ -73,13 +81,15 @@ def test_custom_gradient_equals_that_of_the_plain_form(x64, own, padding):
         extra = jnp.linspace(-0.5, 0.5, 90).reshape(3, 3, 2, 5) if own else None
         loss, state = iterated(cell)
         wanted = (0, 1, 2, 3) if own else (0, 1, 2)
-        gradients.append(jax.grad(loss, argnums=wanted)(state, reward, value, extra))
+        gradient = jax.jit(jax.grad(loss, argnums=wanted))
+        gradients.append(gradient(state, reward, value, extra))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), *gradients)
 
 
 def test_gradient_equals_finite_differences(x64):
     cell, reward, value = make()
     loss, state = iterated(cell)
+    loss = jax.jit(loss)
     direction = jnp.asarray(np.random.default_rng(2).normal(size=state["kernel"][...].shape))
     shifted = lambda h: jax.tree.map(lambda leaf: leaf + h * direction, state)
     slope = (loss(shifted(1e-6), reward, value) - loss(shifted(-1e-6), reward, value)) / 2e-6
@@ -91,9 +101,9 @@ def test_second_order(x64):
     products = []
     for forward_mode in (False, True):
         cell, reward, value = make(forward_mode=forward_mode)
-        loss, state = iterated(cell, num_steps=3)
+        loss, state = iterated(cell)
         inner = lambda r, loss=loss, state=state, v=value: jnp.sum(jax.grad(loss, 1)(state, r, v))
-        products.append(jax.grad(inner)(reward))
+        products.append(jax.jit(jax.grad(inner))(reward))
     np.testing.assert_allclose(*products, rtol=1e-8, atol=1e-10)
 
 
@@ -102,9 +112,10 @@ def test_vmap_equals_loop(x64):
     loss, state = iterated(cell)
     rewards, values = jnp.stack([reward, 2 * reward, -reward]), jnp.stack([value, value, value])
     total = lambda state: jnp.sum(jax.vmap(loss, (None, 0, 0))(state, rewards, values))
-    got = jax.grad(total)(state)["kernel"][...]
+    got = jax.jit(jax.grad(total))(state)["kernel"][...]
+    one_by_one = jax.jit(jax.grad(loss))
     expected = sum(
-        jax.grad(loss)(state, r, v)["kernel"][...] for r, v in zip(rewards, values, strict=True)
+        one_by_one(state, r, v)["kernel"][...] for r, v in zip(rewards, values, strict=True)
     )
     np.testing.assert_allclose(got, expected, rtol=1e-10)
 
@@ -128,7 +139,7 @@ def test_a_contraction_and_monotone_whatever_was_learnt(x64, key):
     learnt.weights[...] = 5.0 * learnt.weights[...]
     cell = MaxBellmanCell(learnt().astype(jnp.float64))
     graphdef, state = nnx.split(cell)
-    step = lambda params, z: nnx.merge(graphdef, params[0])(z, params[1])
+    step = jax.jit(lambda params, z: nnx.merge(graphdef, params[0])(z, params[1]))
     params = (state, cell.prepare(reward))
     jp.testing.assert_contraction(step, params, value, key, modulus=0.9)
     jp.testing.assert_monotone(step, params, value, jax.random.key(1))
@@ -146,9 +157,10 @@ def test_implicit_gradient_equals_the_unrolled_one(x64):
         solution = jp.nn.solve_cell(cell, inputs, z0, solver=solver, adjoint=adjoint)
         return jnp.sum(jnp.sin(solution.value))
 
-    exact = jax.grad(loss, argnums=(0, 1))(state, reward, jp.Unroll())
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    exact = gradient(state, reward, jp.Unroll())
     backward = jp.Picard(max_steps=300, tol=1e-13)
-    implicit = jax.grad(loss, argnums=(0, 1))(state, reward, jp.Implicit(backward=backward))
+    implicit = gradient(state, reward, jp.Implicit(backward=backward))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8), exact, implicit)
 
 
@@ -162,7 +174,7 @@ def test_nan_is_not_lost_in_the_maximum(where):
         reward = reward.at[2, 3].set(jnp.nan)
     inputs = cell.prepare(reward)
     start = cell.start(inputs) if where != "value" else value.at[2, 3].set(jnp.nan)
-    assert bool(jnp.isnan(cell(start, inputs)).any())
+    assert bool(np.isnan(cell(start, inputs)).any())
 
 
 @pytest.mark.parametrize("channel", [3, 299])
@@ -175,9 +187,10 @@ def test_more_than_256_channels(channel, dtype):
         inputs = cell.prepare(jnp.ones((2, 3), dtype))
         return cell(jnp.ones((2, 3), dtype), inputs).sum()
 
-    gradient = jax.grad(step)(kernel)
-    expected = jnp.zeros((1, 1, 2, 300)).at[0, 0, :, channel].set(6)
-    np.testing.assert_array_equal(gradient.astype(jnp.float32), expected)
+    gradient = np.asarray(jax.jit(jax.grad(step))(kernel), np.float32)
+    expected = np.zeros((1, 1, 2, 300), np.float32)
+    expected[0, 0, :, channel] = 6
+    np.testing.assert_array_equal(gradient, expected)
 
 
 @pytest.mark.parametrize("dtypes", [(jnp.bfloat16, jnp.float32), (jnp.float32, jnp.bfloat16)])
@@ -192,7 +205,7 @@ def test_gradients_keep_the_dtypes_of_what_they_belong_to(dtypes):
         inputs = cell.prepare(reward)
         return cell(cell.start(inputs), inputs).sum()
 
-    of_kernel, of_reward = jax.grad(step, argnums=(0, 1))(kernel, reward)
+    of_kernel, of_reward = jax.jit(jax.grad(step, argnums=(0, 1)))(kernel, reward)
     assert of_kernel.dtype == kernel.dtype
     assert of_reward.dtype == reward.dtype
     assert bool(jnp.any(of_kernel != 0))
@@ -211,9 +224,9 @@ def test_mappers():
     expected = np.maximum(hidden, 0) @ np.asarray(reward.out[...])
     np.testing.assert_allclose(reward(maps), expected[..., 0], rtol=1e-4, atol=1e-5)
     kernel = KernelMapper(2, (3, 3, 2, 5), hidden=4, kernel_size=3, rngs=nnx.Rngs(0))
-    assert float(jnp.abs(kernel(maps)).max()) == 0
+    assert float(np.abs(kernel(maps)).max()) == 0
     kernel.out[...] = jnp.ones_like(kernel.out[...])
-    assert float(jnp.abs(kernel(maps)).max()) > 0
+    assert float(np.abs(kernel(maps)).max()) > 0
 
 
 def test_an_even_kernel_is_refused():

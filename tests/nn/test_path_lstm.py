@@ -52,8 +52,8 @@ def test_a_step_equals_the_equations(x64, inject, forward_mode):
     new_c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     new_h = sigmoid(o) * np.tanh(new_c)
 
-    inputs = cell.prepare(jnp.asarray(x))
-    got_h, got_c = cell((jnp.asarray(h), jnp.asarray(c)), inputs)
+    step = nnx.jit(lambda cell, x, h, c: cell((h, c), cell.prepare(x)))
+    got_h, got_c = step(cell, *map(jnp.asarray, (x, h, c)))
     assert got_h.dtype == jnp.float64
     np.testing.assert_allclose(got_h, new_h, rtol=1e-10)
     np.testing.assert_allclose(got_c, new_c, rtol=1e-10)
@@ -86,9 +86,9 @@ def encoder_gradient(cell, adjoint):
 
 
 def test_the_map_acts_through_the_start_unless_it_is_injected():
-    assert float(jnp.abs(encoder_gradient(make(), jp.Unroll())).max()) > 0
-    assert float(jnp.abs(encoder_gradient(make(), jp.Truncated(3))).max()) == 0
-    assert float(jnp.abs(encoder_gradient(make(inject=True), jp.Truncated(3))).max()) > 0
+    assert float(np.abs(encoder_gradient(make(), jp.Unroll())).max()) > 0
+    assert float(np.abs(encoder_gradient(make(), jp.Truncated(3))).max()) == 0
+    assert float(np.abs(encoder_gradient(make(inject=True), jp.Truncated(3))).max()) > 0
 
 
 @pytest.mark.parametrize("kernel_size", [0, 2, -1])
