@@ -19,6 +19,8 @@
 # it saves, and what else is symmetric: an arm's configuration space, and a cube.
 
 # %%
+import functools
+
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -28,8 +30,9 @@ from flax import nnx
 import jplan as jp
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def draw_tasks(key, size, count):
-    return jax.vmap(lambda key: jp.envs.maze(key, size))(jax.random.split(key, count))
+    return jax.lax.map(lambda key: jp.envs.maze(key, size), jax.random.split(key, count))
 
 
 # %% [markdown]
@@ -40,9 +43,10 @@ def draw_tasks(key, size, count):
 # plain planner fails, whatever its parameters; `SymVIN` passes with any.
 
 # %%
-maps = jp.envs.as_map(draw_tasks(jax.random.key(0), 9, 2))
-plain = jp.planners.VIN(4, 2, q_channels=24, hidden=24, max_steps=20, rngs=nnx.Rngs(0))
-symmetric = jp.planners.SymVIN(4, 2, q_channels=24, hidden=24, max_steps=20, rngs=nnx.Rngs(0))
+tasks = draw_tasks(jax.random.key(0), 15, 640)
+maps = jp.envs.as_map(jax.tree.map(lambda leaf: leaf[:2], tasks))
+plain = jp.planners.VIN(4, 2, q_channels=16, hidden=16, max_steps=20, rngs=nnx.Rngs(0))
+symmetric = jp.planners.SymVIN(4, 2, q_channels=16, hidden=16, max_steps=20, rngs=nnx.Rngs(0))
 jp.testing.assert_grid_equivariant(nnx.jit(lambda m: symmetric(m)), maps, atol=1e-5)
 print("SymVIN: all 8 copies agree")
 try:
@@ -73,8 +77,12 @@ plt.show()
 
 
 # %%
+targets = jax.jit(jp.training.imitation_batch)(tasks)
+
+
 def draw_batch(key):
-    return jp.training.imitation_batch(draw_tasks(key, 15, 16))
+    chosen = jax.random.randint(key, (8,), 0, len(tasks.goal))
+    return jax.tree.map(lambda leaf: leaf[chosen], targets)
 
 
 def imitation(planner, batch, key):
@@ -96,16 +104,23 @@ print(f"success on training mazes: {rows[-1]['success']:.4f}")
 planner = planner.hardened()
 print("parameters:", sum(leaf.size for leaf in jax.tree.leaves(nnx.state(planner))))
 
+
 # %%
-task = jp.envs.maze(jax.random.key(3), 99, decimation=0.03)
+@jax.jit
+def follow(grid, actions):
+    """Measures of a plan, and its path from the cell that is farthest from the goal."""
+    exact = jp.mdp.value_iteration(grid).value
+    far = jnp.where(jnp.isfinite(exact), -exact, 0)
+    start = jnp.stack(jnp.unravel_index(far.argmax(), far.shape))
+    path = jp.mdp.extract_path(grid, actions, start, max_length=2000)
+    return jp.mdp.plan_measures(grid, actions, value=exact), start, path
+
+
+task = jax.jit(lambda key: jp.envs.maze(key, 99, decimation=0.03))(jax.random.key(3))
 grid = jp.mdp.GridMDP.from_free(task.free, goal=task.goal, moves=4)
 out = nnx.jit(lambda maps: planner.solve(maps))(jp.envs.as_map(task))
-actions = out.logits.argmax(-1)
-shares = jp.mdp.plan_measures(grid, actions)
+shares, start, path = follow(grid, out.logits.argmax(-1))
 print(f"success from all {int(shares.num_states)} cells {shares.success:.4f}")
-exact = jp.mdp.value_iteration(grid).value
-start = jnp.stack(jnp.unravel_index(jnp.where(jnp.isfinite(exact), -exact, 0).argmax(), (99, 99)))
-path = jp.mdp.extract_path(grid, actions, start, max_length=2000)
 figure, axes = plt.subplots(figsize=(6.5, 6.5))
 title = f"{int(path.num_steps)} steps, after {int(out.solution.num_steps)} iterations"
 jp.viz.plot_map(task.free, goal=task.goal, start=start, path=path.positions, title=title, ax=axes)
@@ -119,20 +134,18 @@ plt.show()
 # arm, since walls and moves are what they were in a maze.
 
 # %%
-world, task = jp.envs.arm_task(jax.random.key(6), 36)
+world, task = jax.jit(lambda key: jp.envs.arm_task(key, 36))(jax.random.key(6))
 on_torus = jp.planners.SymMaxPlusVIN(4, 2, hard=True, padding="wrap", rngs=nnx.Rngs(0))
 nnx.update(on_torus, nnx.state(planner))
 grid = jp.mdp.GridMDP.from_free(task.free, goal=task.goal, moves=4, wrap=True)
-actions = nnx.jit(lambda maps: on_torus(maps))(jp.envs.as_map(task)).argmax(-1)
-print(f"success from all configurations {jp.mdp.plan_measures(grid, actions).success:.4f}")
-exact = jp.mdp.value_iteration(grid).value
-start = jnp.stack(jnp.unravel_index(jnp.where(jnp.isfinite(exact), -exact, 0).argmax(), (36, 36)))
-path = jp.mdp.extract_path(grid, actions, start, max_length=200)
+logits = nnx.jit(lambda maps: on_torus(maps))(jp.envs.as_map(task))
+shares, start, path = follow(grid, logits.argmax(-1))
+print(f"success from all configurations {shares.success:.4f}")
 cells = np.asarray(path.positions)[: int(path.num_steps) + 1]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.8))
-left.imshow(jp.envs.arm_image(world, size=200)[..., 0], cmap="Greys", extent=(0, 10, 10, 0))
-for step, cell in enumerate(cells):
-    joints = jp.envs.arm_links(world, jnp.asarray(cell) * 2 * jnp.pi / 36)
+image = jax.jit(lambda world: jp.envs.arm_image(world, size=200))(world)
+left.imshow(image[..., 0], cmap="Greys", extent=(0, 10, 10, 0))
+for step, joints in enumerate(np.asarray(jp.envs.arm_links(world, cells * 2 * np.pi / 36))):
     colour = plt.get_cmap("viridis")(step / len(cells))
     left.plot(joints[:, 1], joints[:, 0], "-o", color=colour, markersize=3)
 left.set(title="the arm, from dark to light", xticks=[], yticks=[])
@@ -153,11 +166,12 @@ plt.show()
 # and tensors inside its cost network, made by spherical harmonics (e3nn), and the same iteration.
 
 # %%
-voxels = jp.planners.VoxelVIN(2, rngs=nnx.Rngs(0))
-task = jp.envs.voxel_maze(jax.random.key(0), 7)
+voxels = jp.planners.VoxelVIN(2, hidden=4, rngs=nnx.Rngs(0))
+free = np.random.default_rng(0).random((7, 7, 7)) < 0.6
+space = jp.envs.as_map(jp.envs.GridTask(free=free, goal=np.argwhere(free)[0]))
 plan = nnx.jit(lambda maps: voxels(maps))
-jp.testing.assert_grid_equivariant(plan, jp.envs.as_map(task), moves=6, atol=1e-4)
-print("VoxelVIN: all 48 copies agree; logits", plan(jp.envs.as_map(task)).shape)
+jp.testing.assert_grid_equivariant(plan, space, moves=6, atol=1e-4)
+print("VoxelVIN: all 48 copies agree; logits", plan(space).shape)
 
 # %% [markdown]
 # Trained planners in space, roadmaps, and what symmetry saves in data are in `experiments/voxels`
