@@ -48,6 +48,11 @@ class MappedPlanner(nnx.Module):
         graphdef, state = nnx.split(self.mapper)
         return jax.vmap(lambda observation: nnx.merge(graphdef, state)(observation))(observations)
 
+    def hardened(self) -> "MappedPlanner":
+        """The same mapper, and the planner in its hard stage; see `MaxPlusVIN.hardened`."""
+        planner: Any = self.planner
+        return MappedPlanner(self.mapper, planner.hardened())
+
     def plan(self, map_logits: Array, goals: Array) -> PlannerOutput:
         """Plan on the mapper's map.
 

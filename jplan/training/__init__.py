@@ -10,6 +10,7 @@ from jplan.training._imitation import (
     mapped_imitation_loss,
     sampled_imitation_loss,
 )
+from jplan.training._stages import Stage, train_stages
 from jplan.training._step import (
     LossFn,
     TrainState,
@@ -25,6 +26,7 @@ __all__ = [
     "CheckpointFolder",
     "ImitationBatch",
     "LossFn",
+    "Stage",
     "TrainState",
     "cosine_adam",
     "evaluate",
@@ -39,5 +41,6 @@ __all__ = [
     "scan_steps",
     "step_keys",
     "train",
+    "train_stages",
     "train_step",
 ]

@@ -1,5 +1,6 @@
 import csv
 import functools
+import json
 import pathlib
 import signal
 import subprocess
@@ -32,9 +33,12 @@ def loss_fn(planner, batch, key):
     return training.imitation_loss(planner.solve(batch.maps, num_steps=9).logits + noise, batch)
 
 
+def make_planner(seed=0):
+    return planners.MaxPlusVIN(4, 2, hidden=4, adjoint=jp.Truncated(4), rngs=nnx.Rngs(seed))
+
+
 def start(seed=0):
-    planner = planners.MaxPlusVIN(4, 2, hidden=4, adjoint=jp.Truncated(4), rngs=nnx.Rngs(seed))
-    return training.init_state(planner, OPTIMIZER, jax.random.key(seed))
+    return training.init_state(make_planner(seed), OPTIMIZER, jax.random.key(seed))
 
 
 OPTIMIZER = optax.adam(1e-2)
@@ -152,6 +156,35 @@ def test_a_function_that_does_not_advance_is_refused():
     ]:
         with pytest.raises(ValueError, match=match):
             fit(advance_fn)
+
+
+def test_stages_are_trainings_one_after_the_other(tmp_path):
+    scan_fn = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
+    parts = {"batch_fn": batch_fn, "loss_fn": loss_fn, "optimizer": OPTIMIZER}
+    harden = planners.MaxPlusVIN.hardened
+    stages = {
+        "soft": training.Stage(num_steps=4, settings={"rate": 1}, **parts),
+        "hard": training.Stage(num_steps=0, begin_fn=harden, **parts),
+        "fine": training.Stage(num_steps=4, settings={"rate": 2}, **parts),
+    }
+    untrained, calls = make_planner(), {"steps_per_call": 4, "progress": False}
+    keys = lambda: jax.random.split(jax.random.key(0), 3)
+    run = functools.partial(training.train_stages, untrained, scan_fn, stages, **calls)
+    planner, logs = run(keys=keys(), directory=tmp_path)
+    assert planner.hard
+    assert not untrained.hard
+    steps = {name: [row["step"] for row in log] for name, log in logs.items()}
+    assert steps == {"soft": [4], "hard": [], "fine": [4]}
+    assert {path.name for path in tmp_path.iterdir()} == {"soft", "fine"}
+    assert json.loads((tmp_path / "fine" / "settings.json").read_text()) == {"rate": 2}
+    train = functools.partial(training.train, scan_fn=scan_fn, num_steps=4, **parts, **calls)
+    by_hand, _ = train(untrained, key=keys()[0])
+    by_hand, _ = train(by_hand.hardened(), key=keys()[2])
+    chex.assert_trees_all_equal(nnx.state(planner), nnx.state(by_hand))
+    again, _ = run(keys=keys(), directory=tmp_path)
+    chex.assert_trees_all_equal(nnx.state(again), nnx.state(planner))
+    with pytest.raises(ValueError, match=r"keys have shape \[3\], expected \[2\]"):
+        training.train_stages(untrained, scan_fn, dict(list(stages.items())[:2]), keys=keys())
 
 
 def test_train_step_is_pure(key):
