@@ -103,25 +103,27 @@ def make_optimizer(learning_rate, count):
 
 def train(run, stages, out):
     """The trained planner and the logs of its stages; a run that was stopped goes on."""
-    planner, logs, setting = make_planner(run), [], SETTINGS[run.planner]
-    keys = jax.random.split(jax.random.key(run.seed), len(stages))
-    for (stage, count), key in zip(stages.items(), keys, strict=True):
-        settings = dataclasses.asdict(setting) | {"stages": stages}
-        planner, log = training.train(
-            planner.hardened() if stage == "hard" else planner,
-            SCAN,
-            batch_fn=make_batch_fn(run.bins, setting.maps),
-            loss_fn=make_loss(run.iterations if run.planner == "MaxPlusVIN" else None),
-            optimizer=make_optimizer(setting.learning_rate, count),
-            key=key,
-            num_steps=count,
-            directory=out / run.name / stage,
-            settings={name: str(value) for name, value in settings.items()},
-            checkpoint_every=100,
-            label=f"{run.name}, {stage}",
-        )
-        logs.append(log)
-    return planner, logs
+    setting = SETTINGS[run.planner]
+    settings = dataclasses.asdict(setting) | {"stages": stages}
+    planner, logs = training.train_stages(
+        make_planner(run),
+        SCAN,
+        {
+            stage: training.Stage(
+                num_steps=count,
+                batch_fn=make_batch_fn(run.bins, setting.maps),
+                loss_fn=make_loss(run.iterations if run.planner == "MaxPlusVIN" else None),
+                optimizer=make_optimizer(setting.learning_rate, count),
+                begin_fn=planners.MaxPlusVIN.hardened if stage == "hard" else None,
+                settings={name: str(value) for name, value in settings.items()},
+            )
+            for stage, count in stages.items()
+        },
+        keys=jax.random.split(jax.random.key(run.seed), len(stages)),
+        directory=out / run.name,
+        checkpoint_every=100,
+    )
+    return planner, list(logs.values())
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_steps"))

@@ -11,6 +11,7 @@ from flax import nnx
 import jplan as jp
 from jplan import envs, planners, training
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 CALL = 10  # training steps a call
 STEPS = {"VIN": 1000, "ConvGPPN": 1200}
 WIDTH = {"VIN": 40, "ConvGPPN": 16}
@@ -93,19 +94,15 @@ def train(run, steps, out):
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     # A step with a gradient that is not finite is left out, as a careful user would have it.
     optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=steps)
-    graphdef, state = training.init_state(make_planner(run), optimizer, jax.random.key(run.seed))
-    advance = functools.partial(
-        training.scan_steps,
-        graphdef=graphdef,
-        optimizer=optimizer,
+    return training.train(
+        make_planner(run),
+        SCAN,
         batch_fn=functools.partial(batch_fn, run),
         loss_fn=functools.partial(loss_fn, run),
-        num_steps=CALL,
-    )
-    state, log = training.fit(
-        jax.jit(advance),
-        state,
+        optimizer=optimizer,
+        key=jax.random.key(run.seed),
         num_steps=steps,
+        steps_per_call=CALL,
         directory=out / run.name,
         settings=dataclasses.asdict(run)
         | {
@@ -116,35 +113,29 @@ def train(run, steps, out):
         checkpoint_every=100,
         label=run.name,
     )
-    return nnx.merge(graphdef, state.params), log
 
 
 def train_max_plus(seed, steps, out):
     """MaxPlusVIN, trained on 15x15 mazes in its two stages; for all sizes."""
     run = Run("MaxPlusVIN", seed=seed)
-    planner = planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(seed))
-    keys = jax.random.split(jax.random.key(seed))
-    for (stage, count), key in zip(steps.items(), keys, strict=True):
-        planner = planner.hardened() if stage == "hard" else planner
-        optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, count))
-        graphdef, state = training.init_state(planner, optimizer, key)
-        advance = functools.partial(
-            training.scan_steps,
-            graphdef=graphdef,
-            optimizer=optimizer,
-            batch_fn=functools.partial(batch_fn, run),
-            loss_fn=max_plus_loss,
-            num_steps=CALL,
-        )
-        state, _ = training.fit(
-            jax.jit(advance),
-            state,
-            num_steps=count,
-            directory=out / f"MaxPlusVIN_{seed}_{stage}",
-            settings={"seed": seed} | steps,
-            label=f"MaxPlusVIN, {stage}",
-        )
-        planner = nnx.merge(graphdef, state.params)
+    planner, _ = training.train_stages(
+        planners.MaxPlusVIN(4, 2, rngs=nnx.Rngs(seed)),
+        SCAN,
+        {
+            f"MaxPlusVIN_{seed}_{stage}": training.Stage(
+                num_steps=count,
+                batch_fn=functools.partial(batch_fn, run),
+                loss_fn=max_plus_loss,
+                optimizer=optax.adam(optax.cosine_decay_schedule(1e-2, count)),
+                begin_fn=planners.MaxPlusVIN.hardened if stage == "hard" else None,
+                settings={"seed": seed} | steps,
+            )
+            for stage, count in steps.items()
+        },
+        keys=jax.random.split(jax.random.key(seed), len(steps)),
+        directory=out,
+        steps_per_call=CALL,
+    )
     return planner
 
 

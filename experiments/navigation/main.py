@@ -111,7 +111,7 @@ def main():
     for seed in range(options.seed, options.seed + options.seeds):
         out = options.out / f"seed_{seed}"
         train_key, maze_key, map_key = jax.random.split(jax.random.key(seed), 3)
-        untrained = build(options, seed, "soft")
+        untrained = build(options, seed)
         planner = train(untrained, stages, seed, out, train_key, settings)
         training.save(out / "planner", planner)
         name = type(planner).__name__ + (", actions shuffled" if options.shuffle_actions else "")

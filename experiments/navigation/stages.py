@@ -1,5 +1,6 @@
 """How each planner is built and trained."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ from flax import nnx
 import jplan as jp
 from jplan import envs, planners, training
 
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 CALL = 10  # training steps a call
 
 ADJOINTS = {
@@ -51,7 +53,7 @@ def check_solve_options(parser, options):
         parser.error(f"{options.planner} takes no other --solver")
 
 
-def build(options, seed, stage):
+def build(options, seed):
     """An untrained planner."""
     rngs = nnx.Rngs(seed)
     if options.planner == "cnn":
@@ -60,7 +62,7 @@ def build(options, seed, stage):
         return planners.FCN(4, 2, size=options.size, rngs=rngs)
     adjoint = None if options.adjoint == "default" else ADJOINTS[options.adjoint]
     if options.planner == "max-plus-vin":
-        return planners.MaxPlusVIN(4, 2, adjoint=adjoint, hard=stage == "hard", rngs=rngs)
+        return planners.MaxPlusVIN(4, 2, adjoint=adjoint, rngs=rngs)
     common = {
         "adjoint": adjoint,
         "solver": SOLVERS[options.solver](max_steps=options.iterations),
@@ -97,40 +99,34 @@ def loss_fn(options, inverse, planner, batch, key):
 
 
 def make_stages(options, tasks, inverse):
-    """The compiled training function of each stage; one for all seeds."""
+    """The stages; one object each for all seeds, so that each is compiled once."""
     batch = maze_batch if tasks is None else functools.partial(data_batch, tasks=tasks)
-    stages = {}
-    for stage, steps in options.stages.items():
-        schedule = optax.cosine_decay_schedule(options.learning_rate, steps)
-        optimizer = optax.adam(schedule)
+
+    def stage(name, steps):
+        optimizer = optax.adam(optax.cosine_decay_schedule(options.learning_rate, steps))
         if options.planner != "max-plus-vin":
             optimizer = optax.chain(optax.clip_by_global_norm(1.0), optimizer)
-        advance = functools.partial(
-            training.scan_steps,
-            graphdef=nnx.graphdef(build(options, 0, stage)),
-            optimizer=optimizer,
+        return training.Stage(
+            num_steps=steps,
             batch_fn=lambda key: batch(options, key=key),
             loss_fn=functools.partial(loss_fn, options, inverse),
-            num_steps=CALL,
+            optimizer=optimizer,
+            begin_fn=planners.MaxPlusVIN.hardened if name == "hard" else None,
         )
-        stages[stage] = (jax.jit(advance), optimizer, steps)
-    return stages
+
+    return {name: stage(name, steps) for name, steps in options.stages.items()}
 
 
 def train(planner, stages, seed, out, key, settings):
     """Run the stages one after the other, each resuming its own folder."""
-    keys = iter(jax.random.split(key, len(stages)))
-    for name, (advance, optimizer, steps) in stages.items():
-        planner = planner.hardened() if name == "hard" else planner
-        graphdef, state = training.init_state(planner, optimizer, next(keys))
-        state, _ = training.fit(
-            advance,
-            state,
-            num_steps=steps,
-            directory=out / name,
-            settings=settings | {"stage": name, "seed": seed},
-            checkpoint_every=100,
-            label=f"seed {seed}, {name}",
-        )
-        planner = nnx.merge(graphdef, state.params)
+    own = lambda name: settings | {"stage": name, "seed": seed}
+    planner, _ = training.train_stages(
+        planner,
+        SCAN,
+        {name: dataclasses.replace(s, settings=own(name)) for name, s in stages.items()},
+        keys=jax.random.split(key, len(stages)),
+        directory=out,
+        steps_per_call=CALL,
+        checkpoint_every=100,
+    )
     return planner

@@ -41,22 +41,25 @@ def run_size(seed, options):
     """Rows of the table: a planner, a size and a budget each."""
     sizes = {9: 4} if options.smoke else SIZES
     for name in ("SymMaxPlusVIN",) if options.smoke else ("SymMaxPlusVIN", "MaxPlusVIN"):
-        planner = getattr(planners, name)(4, 2, rngs=nnx.Rngs(seed))
-        keys = jax.random.split(jax.random.key(seed), len(STAGES))
+        make = getattr(planners, name)
         stages = {"soft": 20} if options.smoke else STAGES
-        for (stage, steps), key in zip(stages.items(), keys, strict=False):
-            planner, _ = training.train(
-                planner.hardened() if stage == "hard" else planner,
-                SCAN,
-                batch_fn=batch_fn,
-                loss_fn=loss_fn,
-                optimizer=training.cosine_adam(1e-2, steps),
-                key=key,
-                num_steps=steps,
-                directory=options.out / "runs" / f"{name}_{seed}_{stage}",
-                settings={"steps": steps},
-                label=f"{name}, seed {seed}, {stage}",
-            )
+        planner, _ = training.train_stages(
+            make(4, 2, rngs=nnx.Rngs(seed)),
+            SCAN,
+            {
+                f"{name}_{seed}_{stage}": training.Stage(
+                    num_steps=steps,
+                    batch_fn=batch_fn,
+                    loss_fn=loss_fn,
+                    optimizer=training.cosine_adam(1e-2, steps),
+                    begin_fn=make.hardened if stage == "hard" else None,
+                    settings={"steps": steps},
+                )
+                for stage, steps in stages.items()
+            },
+            keys=jax.random.split(jax.random.key(seed), len(stages)),
+            directory=options.out / "runs",
+        )
         if name == "SymMaxPlusVIN" and not options.smoke:
             check_symmetry(planner, 15)
         graphdef, state = nnx.split(planner)

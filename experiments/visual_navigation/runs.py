@@ -74,37 +74,32 @@ def train(run, steps, out):
     make, sizes = PLANNERS[run.planner]
     sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
     planner = make(4, 2, **sizes, rngs=nnx.Rngs(run.seed))
-    keys = jax.random.split(jax.random.key(run.seed), 3)
-    seconds = 0.0
 
-    def fit(module, stage, key, loss_fn, name):
-        nonlocal seconds
-        if not steps[stage]:
-            return module
-        module, log = training.train(
-            module,
-            SCAN,
-            batch_fn=make_batch_fn(stage, run.size),
+    def stage(name, loss_fn, begin_fn=None):
+        return training.Stage(
+            num_steps=steps[name],
+            batch_fn=make_batch_fn(name, run.size),
             loss_fn=loss_fn,
-            optimizer=training.cosine_adam(RATES[stage], steps[stage]),
-            key=key,
-            num_steps=steps[stage],
-            directory=out / name,
-            settings={"steps": steps[stage], "mazes": MAZES[stage], "rate": RATES[stage]},
-            label=name,
+            optimizer=training.cosine_adam(RATES[name], max(1, steps[name])),
+            begin_fn=begin_fn,
+            settings={"steps": steps[name], "mazes": MAZES[name], "rate": RATES[name]},
         )
-        seconds += log[-1]["seconds"]
-        return module
+
+    def see(planner):
+        return planners.MappedPlanner(PanoramaMapper(rngs=nnx.Rngs(100 + run.seed)), planner)
 
     own = f"{run.planner}_{run.size}_{run.iterations}_{run.seed}"
-    planner = fit(planner, "planner", keys[0], planner_loss, f"planner_{own}")
-    model = planners.MappedPlanner(PanoramaMapper(rngs=nnx.Rngs(100 + run.seed)), planner)
-    loss_fn = make_joint_loss(run.map_loss)
-    model = fit(model, "joint", keys[1], loss_fn, f"joint_{own}_{run.map_loss}")
-    if isinstance(model.planner, planners.MaxPlusVIN):
-        model = planners.MappedPlanner(model.mapper, model.planner.hardened())
-        model = fit(model, "hard", keys[2], loss_fn, f"hard_{own}_{run.map_loss}")
-    return model, seconds
+    joint_loss = make_joint_loss(run.map_loss)
+    stages = {
+        f"planner_{own}": stage("planner", planner_loss),
+        f"joint_{own}_{run.map_loss}": stage("joint", joint_loss, see),
+    }
+    if run.planner == "MaxPlusVIN":
+        harden = planners.MappedPlanner.hardened
+        stages[f"hard_{own}_{run.map_loss}"] = stage("hard", joint_loss, harden)
+    keys = jax.random.split(jax.random.key(run.seed), len(stages))
+    model, logs = training.train_stages(planner, SCAN, stages, keys=keys, directory=out)
+    return model, sum(log[-1]["seconds"] for log in logs.values() if log)
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")

@@ -85,43 +85,39 @@ def make_joint_loss(weight):
 
 
 def train(run, steps, out):
-    """The trained model and the seconds that each stage took."""
+    """The trained model and the seconds that it took."""
     make, sizes = PLANNERS[run.planner]
     sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
     planner = make(4, 2, **sizes, padding="wrap", rngs=nnx.Rngs(run.seed))
     mapper = MAPPERS[run.mapper](bins=BINS, rngs=nnx.Rngs(100 + run.seed))
-    keys = jax.random.split(jax.random.key(run.seed), 4)
-    seconds = {}
 
-    def fit(module, stage, key, loss_fn, name):
-        if not steps[stage]:
-            return module
-        module, log = training.train(
-            module,
-            SCAN,
-            batch_fn=make_batch_fn(stage),
+    def stage(name, loss_fn, begin_fn=None):
+        return training.Stage(
+            num_steps=steps[name],
+            batch_fn=make_batch_fn(name),
             loss_fn=loss_fn,
-            optimizer=training.cosine_adam(RATES[stage], steps[stage]),
-            key=key,
-            num_steps=steps[stage],
-            directory=out / name,
-            settings={"steps": steps[stage], "arms": ARMS[stage], "rate": RATES[stage]},
-            label=name,
+            optimizer=training.cosine_adam(RATES[name], max(1, steps[name])),
+            begin_fn=begin_fn,
+            settings={"steps": steps[name], "arms": ARMS[name], "rate": RATES[name]},
         )
-        seconds[stage] = log[-1]["seconds"]
-        return module
 
     own = f"{run.planner}_{run.iterations}_{run.seed}"
-    mapper = fit(mapper, "mapper", keys[0], mapper_loss, f"{run.mapper}_{run.seed}")
-    planner = fit(planner, "planner", keys[1], planner_loss, f"planner_{own}")
-    loss_fn = make_joint_loss(run.map_loss)
     kind = f"{run.mapper}_{own}_{run.map_loss}_{steps['mapper']}"
+    joint_loss = make_joint_loss(run.map_loss)
+    of_mapper = {f"{run.mapper}_{run.seed}": stage("mapper", mapper_loss)}
+    of_planner = {f"planner_{own}": stage("planner", planner_loss)}
+    of_both = {f"joint_{kind}": stage("joint", joint_loss)}
+    if run.planner == "MaxPlusVIN":
+        harden = planners.MappedPlanner.hardened
+        of_both[f"hard_{kind}"] = stage("hard", joint_loss, harden)
+    keys = jax.random.split(jax.random.key(run.seed), 2 + len(of_both))
+    fit = functools.partial(training.train_stages, scan_fn=SCAN, directory=out)
+    mapper, mapper_log = fit(mapper, stages=of_mapper, keys=keys[:1])
+    planner, planner_log = fit(planner, stages=of_planner, keys=keys[1:2])
     model = planners.MappedPlanner(mapper, planner)
-    model = fit(model, "joint", keys[2], loss_fn, f"joint_{kind}")
-    if isinstance(model.planner, planners.MaxPlusVIN):
-        model = planners.MappedPlanner(model.mapper, model.planner.hardened())
-        model = fit(model, "hard", keys[3], loss_fn, f"hard_{kind}")
-    return model, seconds
+    model, model_logs = fit(model, stages=of_both, keys=keys[2:])
+    logs = (mapper_log | planner_log | model_logs).values()
+    return model, sum(log[-1]["seconds"] for log in logs if log)
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
@@ -145,4 +141,4 @@ def train_and_evaluate(run, steps, out, count):
     shares = measure(state, pictures, tasks, graphdef=graphdef)
     row = dataclasses.asdict(run) | {"mapper_steps": steps["mapper"]}
     row |= {name: round(float(share), 5) for name, share in shares.items()}
-    return model, row | {"train_seconds": round(sum(seconds.values()), 1)}
+    return model, row | {"train_seconds": round(seconds, 1)}
