@@ -22,9 +22,10 @@ def draw_tasks(key, size, count):
     return jax.vmap(lambda key: envs.voxel_maze(key, size))(jax.random.split(key, count))
 
 
-def batch_fn(key):
-    """Sixteen mazes with all their optimal actions."""
-    return training.imitation_batch(draw_tasks(key, SIZE, 16), moves=6)
+@functools.cache
+def make_batch_fn(count):
+    """Mazes with all their optimal actions; one function for all seeds."""
+    return lambda key: training.imitation_batch(draw_tasks(key, SIZE, count), moves=6)
 
 
 def loss_fn(planner, batch, key):
@@ -53,26 +54,28 @@ def _largest(lengths):
 
 def run_mazes(seed, out, smoke):
     """Rows of the table, one a size."""
-    planner = planners.VoxelVIN(2, rngs=nnx.Rngs(seed))
-    keys = jax.random.split(jax.random.key(seed), len(STAGES))
-    seconds = 0.0
-    stages = {"soft": 20} if smoke else STAGES
-    for (stage, steps), key in zip(stages.items(), keys, strict=False):
-        planner, log = training.train(
-            planner.hardened() if stage == "hard" else planner,
-            SCAN,
-            batch_fn=batch_fn,
-            loss_fn=loss_fn,
-            optimizer=training.cosine_adam(1e-2, steps),
-            key=key,
-            num_steps=steps,
-            directory=out / "runs" / f"mazes_{seed}_{stage}",
-            settings={"steps": steps},
-            label=f"voxel mazes, seed {seed}, {stage}",
-        )
-        seconds += log[-1]["seconds"]
-        if not smoke:
-            check_symmetry(planner)
+    stages, count = ({"soft": 2}, 2) if smoke else (STAGES, 16)
+    planner, logs = training.train_stages(
+        planners.VoxelVIN(2, rngs=nnx.Rngs(seed)),
+        SCAN,
+        {
+            f"mazes_{seed}_{stage}": training.Stage(
+                num_steps=steps,
+                batch_fn=make_batch_fn(count),
+                loss_fn=loss_fn,
+                optimizer=training.cosine_adam(1e-2, steps),
+                begin_fn=harden if stage == "hard" else None,
+                settings={"steps": steps},
+            )
+            for stage, steps in stages.items()
+        },
+        keys=jax.random.split(jax.random.key(seed), len(stages)),
+        directory=out / "runs",
+        steps_per_call=2 if smoke else 20,
+    )
+    seconds = sum(log[-1]["seconds"] for log in logs.values())
+    if not smoke:
+        check_symmetry(planner)
     training.save(out / "runs" / f"mazes_{seed}" / "planner", planner)
     graphdef, state = nnx.split(planner)
     for size, count in ({8: 4} if smoke else UNSEEN).items():
@@ -84,6 +87,12 @@ def run_mazes(seed, out, smoke):
     draw(planner, 8 if smoke else 16, out / "maze.png")
 
 
+def harden(planner):
+    """The hard stage's planner, once the soft stage's is known to be symmetric."""
+    check_symmetry(planner)
+    return planner.hardened()
+
+
 def check_symmetry(planner):
     """AssertionError unless the 48 turned and reflected copies of a maze have the same logits."""
     maps = envs.as_map(draw_tasks(jax.random.key(3), 9, 1))
@@ -93,7 +102,8 @@ def check_symmetry(planner):
 
 def draw(planner, size, path):
     """The way through one perfect maze, from the farthest cell, among its passages."""
-    task = envs.voxel_maze(jax.random.key(8), size, decimation=0.0)
+    draw_maze = functools.partial(envs.voxel_maze, size=size, decimation=0.0)
+    task = jax.jit(draw_maze)(jax.random.key(8))
     grid = mdp.GridMDP.from_free(task.free, task.goal, moves=6)
     distance = -np.asarray(mdp.value_iteration(grid).value)
     distance[~np.isfinite(distance)] = -1
