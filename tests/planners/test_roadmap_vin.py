@@ -1,6 +1,7 @@
 """RoadmapVIN: turns, renumbering, batches, and shortest ways once it knows the costs."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,14 @@ def make(**options):
     return planners.RoadmapVIN(hidden=2, rngs=nnx.Rngs(0), **options)
 
 
+@functools.cache
+def drawn(count, nodes):
+    keys = jax.random.split(jax.random.key(1), count)
+    return jax.jit(jax.vmap(lambda key: roadmap(key, nodes, num_neighbours=6)))(keys)
+
+
 def some_graph(count=None, nodes=40, dtype=jnp.float32):
-    keys = jax.random.split(jax.random.key(1), count or 1)
-    graph = jax.vmap(lambda key: roadmap(key, nodes, num_neighbours=6))(keys)
+    graph = drawn(count or 1, nodes)
     graph = dataclasses.replace(
         graph, positions=graph.positions.astype(dtype), current=graph.current.astype(dtype)
     )
@@ -46,7 +52,7 @@ def test_logits_do_not_see_rotations_and_reflections(x64):
         assert_equivariant(plan, turned, lambda logits: logits, graph, atol=1e-10)
         # Only as a whole: a current of its own makes a difference.
         half = dataclasses.replace(graph, current=turned(graph).current)
-        assert jnp.abs(plan(half) - plan(graph)).max() > 1e-3
+        assert np.abs(plan(half) - plan(graph)).max() > 1e-3
 
 
 def test_logits_follow_a_renumbering(x64):
@@ -94,8 +100,8 @@ def test_leading_axes_gradients_and_configuration():
         return jnp.sum(jnp.where(graph.is_open, jnp.sin(logits), 0))
 
     for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(state)):
-        assert bool(jnp.all(jnp.isfinite(leaf))), path
-        assert float(jnp.abs(leaf).max()) > 0, path
+        assert bool(np.all(np.isfinite(leaf))), path
+        assert float(np.abs(leaf).max()) > 0, path
     again = planners.RoadmapVIN(**planner.configuration(), rngs=nnx.Rngs(1))
     assert nnx.split(again)[0] == graphdef
 
