@@ -1,5 +1,7 @@
 """Every solver x every adjoint: a new one is tested by adding a row."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,8 +76,9 @@ def finite_difference(fun, x, eps=1e-6):
     return out.reshape(x.shape)
 
 
-@pytest.fixture
-def reference(x64):
+@functools.cache
+def derivatives():
+    """Gradient and Hessian by finite differences, for all that is checked against them."""
     params, _ = make_problem()
     weight, bias, extra = params
     solve = jax.jit(
@@ -83,12 +86,15 @@ def reference(x64):
             0, 400, lambda _, z: tanh_map((weight, bias, extra), z), make_problem()[1]
         )
     )
-    return finite_difference(lambda bias: loss_fn(solve(bias)), bias)
+    gradient = finite_difference(jax.jit(lambda bias: loss_fn(solve(bias))), bias)
+    slope = jax.jit(jax.grad(lambda bias: loss_fn(solve(bias))))
+    rows = [finite_difference(lambda b, i=i: slope(b)[i], bias) for i in range(6)]
+    return gradient, np.stack(rows)
 
 
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_gradient_equals_finite_difference(solver, adjoint, reference):
+def test_gradient_equals_finite_difference(solver, adjoint, x64):
     (weight, bias, extra), z0 = make_problem()
     solver = SOLVERS[solver](tol=1e-13, max_steps=200)
 
@@ -99,7 +105,7 @@ def test_gradient_equals_finite_difference(solver, adjoint, reference):
 
     gradient, status = jax.jit(jax.grad(value, has_aux=True))(bias)
     assert status == jp.Status.CONVERGED
-    np.testing.assert_allclose(gradient, reference, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(gradient, derivatives()[0], rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +123,9 @@ def test_a_key_in_params_passes(adjoint, x64, key):
         ).value
     )
     with jax.debug_key_reuse(False):  # one key for all steps is what is meant here
-        expected = finite_difference(jax.jit(value), bias)
-        gradient = jax.jit(jax.grad(value))(bias)
+        run = jax.jit(jax.value_and_grad(value))
+        expected = finite_difference(lambda bias: run(bias)[0], bias)
+        gradient = run(bias)[1]
     np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
 
 
@@ -140,9 +147,7 @@ def test_hessian_by_reverse_over_reverse(adjoint, x64):
         )
 
     hessian = jax.jit(jax.jacrev(jax.jacrev(lambda b: value(b, ADJOINTS[adjoint]))))(bias)
-    slope = jax.jit(jax.grad(lambda b: value(b, jp.Unroll())))
-    rows = [finite_difference(lambda b, i=i: slope(b)[i], bias) for i in range(6)]
-    np.testing.assert_allclose(hessian, np.stack(rows), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(hessian, derivatives()[1], rtol=1e-5, atol=1e-7)
 
 
 def test_third_derivative_by_nested_reverse(x64):
@@ -154,10 +159,20 @@ def test_third_derivative_by_nested_reverse(x64):
             cosine, p, jnp.asarray(0.5), solver=solver, adjoint=jp.Implicit(backward=backward)
         ).value
     )
-    second = jax.grad(jax.grad(value))
-    third = jax.grad(second)(0.9)
+    second = jax.jit(jax.grad(jax.grad(value)))
+    third = jax.jit(jax.grad(second))(0.9)
     expected = (second(0.9 + 1e-5) - second(0.9 - 1e-5)) / 2e-5
     np.testing.assert_allclose(third, expected, rtol=1e-5)
+
+
+@functools.cache
+def unrolled_derivatives():
+    """Gradient and Hessian through the unrolled iteration."""
+    (weight, bias, extra), z0 = make_problem()
+    how = {"solver": jp.Picard(tol=1e-13, max_steps=200), "adjoint": jp.Unroll()}
+    solve = lambda bias: jp.fixed_point(tanh_map, (weight, bias, extra), z0, **how).value
+    loss = lambda bias: loss_fn(solve(bias))
+    return jax.jit(jax.grad(loss))(bias), jax.jit(jax.hessian(loss))(bias)
 
 
 @pytest.mark.parametrize("backward", BACKWARD)
@@ -166,18 +181,15 @@ def test_forward_mode_variant_gives_jvp_and_hessian(backward, x64):
     adjoint = ADJOINTS[f"implicit_forward_{backward}"]
     solver = jp.Picard(tol=1e-13, max_steps=200)
 
-    def value(bias, adjoint):
+    def value(bias):
         params = (weight, bias, extra)
         return loss_fn(jp.fixed_point(tanh_map, params, z0, solver=solver, adjoint=adjoint).value)
 
     direction = jnp.arange(6.0)
-    forward = lambda b: value(b, adjoint)
-    unrolled = lambda b: value(b, jp.Unroll())
-    _, tangent = jax.jvp(forward, (bias,), (direction,))
-    np.testing.assert_allclose(tangent, jax.grad(unrolled)(bias) @ direction, rtol=1e-7)
-    np.testing.assert_allclose(
-        jax.hessian(forward)(bias), jax.hessian(unrolled)(bias), rtol=1e-6, atol=1e-9
-    )
+    push = jax.jit(lambda bias: jax.jvp(value, (bias,), (direction,))[1])
+    gradient, hessian = unrolled_derivatives()
+    np.testing.assert_allclose(push(bias), gradient @ direction, rtol=1e-7)
+    np.testing.assert_allclose(jax.jit(jax.hessian(value))(bias), hessian, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +206,8 @@ def test_vmap_equals_loop_for_values_status_and_gradients(solver, adjoint, x64):
         solution = jp.fixed_point(tanh_map, params, z0, solver=solver, adjoint=ADJOINTS[adjoint])
         return loss_fn(solution.value), solution
 
-    slope = jax.grad(value, argnums=1, has_aux=True)
-    batched, solutions = jax.vmap(slope, in_axes=(0, None))(scales, bias)
+    slope = jax.jit(jax.grad(value, argnums=1, has_aux=True))
+    batched, solutions = jax.jit(jax.vmap(slope, in_axes=(0, None)))(scales, bias)
     for i, scale in enumerate(scales):
         gradient, solution = slope(scale, bias)
         assert solutions.num_steps[i] == solution.num_steps

@@ -44,7 +44,7 @@ def test_implicit_gradient_of_an_unconverged_iterate_is_wrong_and_unroll_is_righ
                 affine, {"gain": 0.99, "bias": p}, 0.0, solver=solver, adjoint=adjoint
             ).value
         )
-        return jax.grad(solve)(1.0)
+        return jax.jit(jax.grad(solve))(1.0)
 
     assert slope(jp.Unroll()) == pytest.approx(exact, rel=1e-3)
     assert slope(jp.Implicit()) == pytest.approx(100.0, rel=1e-6)
@@ -59,8 +59,9 @@ def test_safeguarded_gradient_is_whole_when_converged(x64):
     solve = lambda p, adjoint: (
         jp.fixed_point(affine, {"gain": 0.9, "bias": p}, 0.0, solver=solver, adjoint=adjoint).value
     )
-    assert jax.grad(solve)(1.0, jp.Safeguarded(steps=3)) == pytest.approx(10.0, rel=1e-9)
-    assert jax.grad(solve)(1.0, jp.Truncated(3)) == pytest.approx(1 + 0.9 + 0.81, rel=1e-9)
+    slope = jax.jit(jax.grad(solve), static_argnums=1)
+    assert slope(1.0, jp.Safeguarded(steps=3)) == pytest.approx(10.0, rel=1e-9)
+    assert slope(1.0, jp.Truncated(3)) == pytest.approx(1 + 0.9 + 0.81, rel=1e-9)
 
 
 def test_divergent_backward_is_nan_for_implicit_and_dropped_by_safeguarded(x64):
@@ -79,7 +80,7 @@ def test_divergent_backward_is_nan_for_implicit_and_dropped_by_safeguarded(x64):
 
     loss = lambda p, adjoint: jnp.sum(solve(p, adjoint).value)
     neumann = jp.Picard(max_steps=15)
-    assert jnp.isnan(jax.grad(loss)(params, jp.Implicit(backward=neumann)))
+    assert np.isnan(jax.grad(loss)(params, jp.Implicit(backward=neumann)))
     # One differentiated step at the solution is all that is left of the safeguarded gradient.
     z = solution.value
     one_step = jax.grad(lambda p: jnp.sum(repelling(p, z)))(params)
@@ -184,8 +185,8 @@ def test_residual_belongs_to_the_value_and_history_records_it(x64):
     assert solution.residual <= 1e-3
     steps = int(solution.num_steps)
     assert solution.history.shape == (50,)
-    assert bool(jnp.all(jnp.isfinite(solution.history[:steps])))
-    assert bool(jnp.all(jnp.isnan(solution.history[steps:])))
+    assert bool(np.all(np.isfinite(solution.history[:steps])))
+    assert bool(np.all(np.isnan(solution.history[steps:])))
     np.testing.assert_allclose(solution.history[steps - 1], solution.residual)
     assert jp.fixed_point(affine, params, jnp.zeros(2)).history is None
 
@@ -206,7 +207,7 @@ def test_nan_input_ends_at_once_with_a_status(solver, adjoint):
         affine, affine_params(0.5, np.nan), jnp.zeros(2), solver=solver, adjoint=adjoint
     )
     assert solution.status == jp.Status.DIVERGED
-    assert bool(jnp.isnan(solution.value).all())
+    assert bool(np.isnan(solution.value).all())
     if isinstance(adjoint, jp.Implicit):
         assert solution.num_steps <= 3
     with pytest.raises(jp.fixed_points.FixedPointError, match=r"1 of 1 solves.*NaN"):
@@ -221,8 +222,9 @@ def test_nan_is_seen_in_arrays_of_any_size(shape, everywhere):
     solve = lambda p: jp.fixed_point(lambda p, z: 0.5 * z + p, p, jnp.zeros(shape))
     assert solve(poison).status == jp.Status.DIVERGED
     assert jax.vmap(solve)(poison[None]).status[0] == jp.Status.DIVERGED
-    slope = jax.grad(lambda p: (poison.ravel() @ solve(p).value.ravel()).sum())(jnp.ones(shape))
-    assert bool(jnp.isnan(slope).any())
+    loss = lambda p: (poison.ravel() @ solve(p).value.ravel()).sum()
+    slope = jax.jit(jax.grad(loss))(jnp.ones(shape))
+    assert bool(np.isnan(slope).any())
 
 
 @pytest.mark.parametrize(
@@ -270,14 +272,14 @@ def test_safeguarded_chooses_for_each_sample(x64):
             adjoint=jp.Safeguarded(steps=2),
         ).value
     )
-    gradient = jax.vmap(jax.grad(value), (None, 0))(1.0, gains)
+    gradient = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(1.0, gains)
     np.testing.assert_allclose(gradient, [2.0, 1.999], rtol=1e-8)
 
 
 @pytest.mark.parametrize("adjoint", [jp.Implicit(), jp.Truncated(3), jp.Safeguarded(steps=3)])
 def test_gradient_to_the_start_is_zero(adjoint):
     value = lambda z0: jp.fixed_point(affine, affine_params(0.5), z0, adjoint=adjoint).value
-    assert jax.grad(value)(3.0) == 0.0
+    assert jax.jit(jax.grad(value))(3.0) == 0.0
 
 
 def test_an_empty_batch_is_a_batch():
@@ -368,11 +370,11 @@ def test_a_differentiated_tail_is_part_of_status_and_history(adjoint):
     assert grow.status == jp.Status.DIVERGED
     assert grow.num_steps == 12
     np.testing.assert_allclose(grow.history[:3], [1, 2 / 2, 4 / 4])
-    assert bool(jnp.all(jnp.isfinite(grow.history)))
+    assert bool(np.all(np.isfinite(grow.history)))
     assert shrink.status == jp.Status.CONVERGED
     steps = int(shrink.num_steps)
-    assert bool(jnp.all(jnp.isfinite(shrink.history[:steps])))
-    assert bool(jnp.all(jnp.isnan(shrink.history[steps:])))
+    assert bool(np.all(np.isfinite(shrink.history[:steps])))
+    assert bool(np.all(np.isnan(shrink.history[steps:])))
 
 
 def test_the_tail_is_compared_with_the_first_step_of_the_solve(x64):
@@ -400,7 +402,7 @@ def test_backward_solves_in_low_precision(backward, dtype):
         jnp.zeros(2, dtype),
         adjoint=jp.Implicit(backward=backward),
     ).value.sum()
-    gradient = jax.grad(value)(jnp.ones(2, dtype))
+    gradient = jax.jit(jax.grad(value))(jnp.ones(2, dtype))
     assert gradient.dtype == dtype
     np.testing.assert_allclose(gradient.astype(jnp.float32), 2.0, rtol=5e-2)
 
