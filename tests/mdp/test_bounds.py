@@ -119,10 +119,10 @@ def test_what_cannot_be_said_is_not(random_mdp):
     lower, upper = bounds(mdp, jnp.zeros(6))
     others = np.arange(6) != 2
     assert (lower[2], upper[2]) == (0, 0)
-    assert jnp.isneginf(lower[others]).all()
-    assert jnp.isposinf(upper[others]).all()
+    assert np.isneginf(lower[others]).all()
+    assert np.isposinf(upper[others]).all()
     low = random_mdp(1, states=80, dtype=jnp.bfloat16, discount=jnp.bfloat16(0.5))
-    assert jnp.isposinf(bounds(low, jnp.zeros(80, jnp.bfloat16))[1]).all()
+    assert np.isposinf(bounds(low, jnp.zeros(80, jnp.bfloat16))[1]).all()
 
 
 def test_states_without_a_plan():
@@ -134,7 +134,7 @@ def test_states_without_a_plan():
     )
     lower, upper = value_bounds(mdp, value_iteration(mdp).value)
     np.testing.assert_allclose([lower[0], upper[0]], 2, rtol=1e-4)
-    assert jnp.isneginf(jnp.array([lower[1], upper[1]])).all()
+    assert np.isneginf(jnp.array([lower[1], upper[1]])).all()
 
 
 def test_vmap_and_dtype(random_mdp):

@@ -53,7 +53,7 @@ def test_traced_goal_off_the_map_does_not_wrap():
     solve = jax.jit(lambda goal: value_iteration(GridMDP.from_free(jnp.ones((2, 2), bool), goal)))
     for goal in ((-1, 0), (0, 2)):
         solution = solve(jnp.array(goal))
-        assert jnp.isneginf(solution.value).all()
+        assert np.isneginf(solution.value).all()
         assert solution.status != 0
 
 

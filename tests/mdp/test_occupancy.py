@@ -125,9 +125,9 @@ def test_failures_are_visible(random_mdp):
     mdp = random_mdp(0, dtype=np.float32)
     expert = jnp.zeros((6, 3)).at[0, 1].set(1.0)
     unfinished = maxent_irl_loss(mdp, expert, INITIAL, solver=Picard(max_steps=2))
-    assert jnp.isnan(unfinished)
+    assert np.isnan(unfinished)
     forbidden = mdp.replace(action_mask=jnp.ones((6, 3), bool).at[0, 1].set(False))
-    assert jnp.isposinf(maxent_irl_loss(forbidden, expert, INITIAL))
+    assert np.isposinf(maxent_irl_loss(forbidden, expert, INITIAL))
     with pytest.raises(ValueError, match=r"demonstrations: got shape \(6,\)"):
         maxent_irl_loss(mdp, jnp.zeros(6), INITIAL)
     with pytest.raises(ValueError, match="value: got shape"):

@@ -84,4 +84,4 @@ def test_smooth_policies_where_there_is_no_plan(policy, grid):
     others[1, 1] = False
     np.testing.assert_allclose(got.sum(-1)[others], 1, rtol=1e-4)
     total = lambda cost: jnp.sum(policy(grid.replace(cell_cost=cost), value, temperature=0.1) ** 2)
-    assert jnp.isfinite(jax.grad(total)(jnp.ones((3, 3)))).all()
+    assert np.isfinite(jax.grad(total)(jnp.ones((3, 3)))).all()
