@@ -58,7 +58,7 @@ def test_the_projection_follows_every_step():
         num_steps=30,
         project=lambda params, x: inside(params["limit"], x),
     )
-    assert (jnp.abs(done.iterates) <= 0.5).all()
+    assert (np.abs(done.iterates) <= 0.5).all()
     np.testing.assert_allclose(done.value, [0.5, -0.5])
 
 
@@ -106,8 +106,8 @@ def test_adam_needs_eps_root_where_a_gradient_is_zero():
         ).value.sum()
         return jax.grad(last)(1.0)
 
-    assert jnp.isnan(centre_gradient(optax.adam(0.1)))
-    assert jnp.isfinite(centre_gradient(optax.adam(0.1, eps_root=1e-8)))
+    assert np.isnan(centre_gradient(optax.adam(0.1)))
+    assert np.isfinite(centre_gradient(optax.adam(0.1, eps_root=1e-8)))
 
 
 def test_a_gradient_per_step_sees_one_step(x64):

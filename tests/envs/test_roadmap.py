@@ -6,10 +6,12 @@ import pytest
 from jplan import mdp
 from jplan.envs import roadmap, roadmap_mdp
 
+draw = jax.jit(roadmap, static_argnums=1)
+
 
 @pytest.fixture(scope="module")
 def graph():
-    return roadmap(jax.random.key(0), 150)
+    return draw(jax.random.key(0), 150)
 
 
 def test_neighbours_are_the_nearest_nodes(graph):
@@ -38,7 +40,7 @@ def test_open_ways_are_open_both_ways_and_closed_ones_exist(graph):
 def test_straight_ways_of_open_edges_are_as_free_as_the_nodes():
     # What is free is not in the data, but nodes are: none lies in a ball, so where many nodes are,
     # a closed edge passes through a hole between them.
-    graph = roadmap(jax.random.key(2), 1500)
+    graph = draw(jax.random.key(2), 1500)
     positions, closed = np.asarray(graph.positions), ~np.asarray(graph.is_open)
     ends = positions[np.asarray(graph.neighbours)]
     middle = (positions[:, None] + ends) / 2

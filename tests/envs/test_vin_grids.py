@@ -116,17 +116,19 @@ def test_when_the_draws_run_out_the_task_is_plain_but_valid(monkeypatch):
 
 def test_vmap_is_the_loop_and_keys_reproduce():
     keys = jax.random.split(jax.random.key(0), 4)
-    together = jax.vmap(lambda one: vin_grid(one, 8))(keys)
+    draw = jax.jit(lambda key: vin_grid(key, 8))
+    together = jax.jit(jax.vmap(draw))(keys)
     for index in range(4):
-        alone = vin_grid(jax.random.split(jax.random.key(0), 4)[index], 8)
+        alone = draw(jax.random.split(jax.random.key(0), 4)[index])
         np.testing.assert_array_equal(together.free[index], alone.free)
         np.testing.assert_array_equal(together.goal[index], alone.goal)
 
 
 def test_double_precision_draws_the_same():
-    single = vin_grid(jax.random.key(5), 8)
+    draw = jax.jit(lambda key: vin_grid(key, 8))
+    single = draw(jax.random.key(5))
     with jax.enable_x64(True):
-        double = vin_grid(jax.random.key(5), 8)
+        double = draw(jax.random.key(5))
     np.testing.assert_array_equal(double.free, single.free)
     np.testing.assert_array_equal(double.goal, single.goal)
     assert double.goal.dtype == np.int32

@@ -26,7 +26,7 @@ def test_without_decimation_mazes_are_perfect(size):
         return mdp.value_iteration(mdp.GridMDP.from_free(task.free, task.goal, moves=6)).value
 
     # As many cells as a tree has, and all connected.
-    assert np.array_equal(np.isfinite(jax.vmap(values)(tasks)), free)
+    assert np.array_equal(np.isfinite(jax.jit(jax.vmap(values))(tasks)), free)
 
 
 def test_opened_cells_come_on_top_and_the_border_stays_closed():

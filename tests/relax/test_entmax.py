@@ -36,8 +36,8 @@ def test_entmax_of_what_is_not_allowed_and_of_nan():
     logits = jnp.array([[0.0, -jnp.inf, 0.0], [-jnp.inf] * 3])
     np.testing.assert_allclose(entmax15(logits), [[0.5, 0, 0.5], [0, 0, 0]], atol=1e-7)
     gradient = jax.grad(lambda x: jnp.sum(entmax15(x) * jnp.array([[1.0, 2.0, 3.0]] * 2)))(logits)
-    assert jnp.isfinite(gradient).all()
-    assert jnp.isnan(entmax15(jnp.array([0.0, jnp.nan]))).all()
+    assert np.isfinite(gradient).all()
+    assert np.isnan(entmax15(jnp.array([0.0, jnp.nan]))).all()
 
 
 def test_entmax_along_another_axis_under_vmap():

@@ -9,10 +9,18 @@ from jplan import envs, training
 from jplan.testing import dijkstra_distances
 
 
+@functools.cache
 def batch_of(size=9, count=4, **options):
-    keys = jax.random.split(jax.random.key(3), count)
-    tasks = jax.vmap(lambda key: envs.maze(key, size))(keys)
-    return tasks, training.imitation_batch(tasks, **options)
+    @jax.jit
+    def draw(key):
+        keys = jax.random.split(key, count)
+        tasks = jax.vmap(lambda key: envs.maze(key, size))(keys)
+        return tasks, training.imitation_batch(tasks, **options)
+
+    return draw(jax.random.key(3))
+
+
+imitation_loss = jax.jit(training.imitation_loss)
 
 
 def test_targets_are_all_optimal_actions_and_only_those():
@@ -30,44 +38,50 @@ def test_targets_are_all_optimal_actions_and_only_those():
 
 def test_loss_by_hand_and_masking():
     _, batch = batch_of()
-    uniform, metrics = training.imitation_loss(jnp.zeros(batch.optimal.shape), batch)
+    uniform, metrics = imitation_loss(jnp.zeros(batch.optimal.shape), batch)
     assert uniform == pytest.approx(np.log(4), rel=1e-5)
     perfect = jnp.where(batch.optimal, 0.0, -1e9)
-    loss, metrics = training.imitation_loss(perfect, batch)
+    loss, metrics = imitation_loss(perfect, batch)
     ties = np.log(np.maximum(np.asarray(batch.optimal.sum(-1)), 1))
     assert loss == pytest.approx(ties[np.asarray(batch.mask)].mean(), rel=1e-5)
     assert metrics["accuracy"] == metrics["success"] == 1
     outside = jnp.where(batch.mask[..., None], perfect, 7.0 * jnp.arange(4))
-    assert training.imitation_loss(outside, batch)[0] == loss
-    gradient = jax.grad(lambda logits: training.imitation_loss(logits, batch)[0])(outside)
-    assert float(jnp.abs(jnp.where(batch.mask[..., None], 0, gradient)).max()) == 0
+    assert imitation_loss(outside, batch)[0] == loss
+    gradient = jax.jit(jax.grad(lambda logits: imitation_loss(logits, batch)[0]))(outside)
+    assert float(np.abs(jnp.where(batch.mask[..., None], 0, gradient)).max()) == 0
 
 
 @pytest.mark.parametrize("bad", [-jnp.inf, jnp.nan])
 def test_logits_that_do_not_count_may_be_anything(bad):
     _, batch = batch_of()
     logits = jax.random.normal(jax.random.key(0), batch.optimal.shape)
-    loss_fn = lambda logits: training.imitation_loss(logits, batch)[0]
+    run = jax.jit(jax.value_and_grad(lambda logits: training.imitation_loss(logits, batch)[0]))
     closed = jnp.where(batch.mask[..., None], logits, bad)
-    assert loss_fn(closed) == loss_fn(logits)
-    np.testing.assert_array_equal(jax.grad(loss_fn)(closed), jax.grad(loss_fn)(logits))
+    (loss, gradient), (expected, slope) = run(closed), run(logits)
+    assert loss == expected
+    np.testing.assert_array_equal(gradient, slope)
 
 
 def test_nan_where_it_counts_is_seen_in_every_number():
     _, batch = batch_of()
-    loss, metrics = training.imitation_loss(jnp.full(batch.optimal.shape, jnp.nan), batch)
-    assert jnp.isnan(loss)
+    loss, metrics = imitation_loss(jnp.full(batch.optimal.shape, jnp.nan), batch)
+    assert np.isnan(loss)
     assert metrics["accuracy"] == metrics["success"] == 0
 
 
 def test_a_batch_in_which_nothing_counts_gives_zero_and_no_nan():
     free = jnp.zeros((2, 5, 5), bool).at[:, 2, 2].set(True)
     task = envs.GridTask(free=free, goal=jnp.full((2, 2), 2, jnp.int32))
-    batch = training.imitation_batch(task)
-    loss_fn = lambda logits: training.imitation_loss(logits, batch)[0]
-    logits = jnp.ones(batch.optimal.shape)
-    assert loss_fn(logits) == 0
-    np.testing.assert_array_equal(jax.grad(loss_fn)(logits), 0)
+
+    @jax.jit
+    def run(task):
+        batch = training.imitation_batch(task)
+        loss_fn = lambda logits: training.imitation_loss(logits, batch)[0]
+        return jax.value_and_grad(loss_fn)(jnp.ones(batch.optimal.shape))
+
+    loss, gradient = run(task)
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, 0)
 
 
 def test_wrong_number_of_actions_gets_advice():
@@ -112,7 +126,8 @@ def test_evaluate_of_the_exact_plan_is_perfect():
         )
         return exact.optimal.astype(jnp.float32)
 
-    result = training.evaluate(oracle, tasks, jax.random.key(0))
+    evaluate = functools.partial(training.evaluate, oracle)
+    result = jax.jit(evaluate)(tasks, jax.random.key(0))
     for name in ("success", "optimality", "spl", "single_start_success"):
         np.testing.assert_allclose(getattr(result, name), 1, err_msg=name)
 
@@ -120,7 +135,8 @@ def test_evaluate_of_the_exact_plan_is_perfect():
 def test_a_planner_of_nan_has_no_success():
     tasks, _ = batch_of(count=3)
     broken = lambda maps: jnp.full((*maps.shape[:-1], 4), jnp.nan)
-    result = training.evaluate(broken, tasks, jax.random.key(0))
+    evaluate = functools.partial(training.evaluate, broken)
+    result = jax.jit(evaluate)(tasks, jax.random.key(0))
     np.testing.assert_array_equal(result.success, 0)
 
 
@@ -128,9 +144,10 @@ def test_sampled_loss_is_the_mean_over_many_cells():
     _, batch = batch_of(count=3)
     logits = jax.random.normal(jax.random.key(5), batch.optimal.shape)
     policy = lambda _, cells: jax.vmap(lambda logits, cell: logits[*cell])(logits, cells)
-    sampled = training.sampled_imitation_loss(policy, batch, jax.random.key(6), positions=2000)
+    loss = functools.partial(training.sampled_imitation_loss, policy, positions=2000)
+    sampled = jax.jit(loss)(batch, jax.random.key(6))
     singles = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch) for i in range(3)]
-    exact = [training.imitation_loss(logits[i : i + 1], one) for i, one in enumerate(singles)]
+    exact = [imitation_loss(logits[i : i + 1], one) for i, one in enumerate(singles)]
     assert sampled[0] == pytest.approx(np.mean([loss for loss, _ in exact]), rel=0.03)
     accuracy = np.mean([metrics["accuracy"] for _, metrics in exact])
     assert sampled[1]["accuracy"] == pytest.approx(accuracy, abs=0.03)
@@ -141,7 +158,8 @@ def test_sampled_loss_never_draws_a_masked_cell():
     only = jnp.zeros(batch.mask.shape, bool).at[:, 1, 1].set(batch.mask[:, 1, 1])
     batch = batch.replace(mask=only)
     perfect = lambda maps, position: jnp.where(batch.optimal[:, 1, 1], 0.0, -1e9)
-    loss, metrics = training.sampled_imitation_loss(perfect, batch, jax.random.key(0))
+    sampled = functools.partial(training.sampled_imitation_loss, perfect)
+    loss, metrics = jax.jit(sampled)(batch, jax.random.key(0))
     ties = np.log(np.asarray(batch.optimal[:, 1, 1].sum(-1), np.float32))
     counted = np.asarray(only[:, 1, 1])
     assert counted.any()
