@@ -37,6 +37,7 @@ NO_EXAMPLE = {
     "AbstractCell",
     "AbstractMapPlanner",
     "BellmanInputs",
+    "Episode",
     "GradientReport",
     "ImitationBatch",
     "MDP",

@@ -10,6 +10,7 @@ from jplan.planners._plan import Plan, PlanStatus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._reactive_cnn import CNN
 from jplan.planners._reactive_fcn import FCN
+from jplan.planners._receding_horizon import Episode, PlanFn, receding_horizon
 from jplan.planners._roadmap_vin import RoadmapVIN
 from jplan.planners._sampling_plans import cem_plan, mppi_plan
 from jplan.planners._spt import SPT
@@ -27,9 +28,11 @@ __all__ = [
     "VIN",
     "AbstractMapPlanner",
     "ConvGPPN",
+    "Episode",
     "MappedPlanner",
     "MaxPlusVIN",
     "Plan",
+    "PlanFn",
     "PlanStatus",
     "PlannerOutput",
     "RoadmapVIN",
@@ -41,4 +44,5 @@ __all__ = [
     "gradient_plan",
     "ilqr_plan",
     "mppi_plan",
+    "receding_horizon",
 ]
