@@ -6,6 +6,7 @@ from jplan.planners._gradient_plan import gradient_plan
 from jplan.planners._ilqr_plan import ilqr_plan
 from jplan.planners._mapped_planner import MappedPlanner
 from jplan.planners._max_plus_vin import MaxPlusVIN
+from jplan.planners._mcts_plan import mcts_plan
 from jplan.planners._plan import Plan, PlanStatus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._reactive_cnn import CNN
@@ -43,6 +44,7 @@ __all__ = [
     "cem_plan",
     "gradient_plan",
     "ilqr_plan",
+    "mcts_plan",
     "mppi_plan",
     "receding_horizon",
 ]
