@@ -43,7 +43,9 @@ def gradient_plan(
       action_space: `jplan.descent.Simplex`, `jplan.descent.Box` or `jplan.descent.Product`.
       candidates: static, N, plans to begin from.
       num_steps: static; 0 is random shooting.
-      optimizer: of the latents; None is Adam with the step size 0.3.
+      optimizer: of the latents; None is Adam with the step size 0.3. Where a few actions decide
+        over the return and the model is exact, plain gradient steps find the best plan more often:
+        Adam moves the logits of all actions equally fast, whatever depends on them.
       initial: latents [M, T, ...] with M up to N that replace the first random ones, such as the
         last plan, shifted, or what a policy proposes.
       score: static; which return chooses among the candidates: that of the quantised actions, or

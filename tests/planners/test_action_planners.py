@@ -192,6 +192,42 @@ def test_diagnoses(key):
         plan(deaf, None, jnp.zeros(1), key, score="mean")
 
 
+def test_on_tabular_worlds_plans_are_as_good_as_value_iteration():
+    """By the published algorithm: unit normal logits, plain gradient steps, the best is kept."""
+    tables, horizon, states, num_actions, discount = 60, 6, 6, 4, 0.7
+    next_key, reward_key, plan_key = jax.random.split(jax.random.key(0), 3)
+    shape = (tables, states, num_actions)
+    transition = jax.nn.one_hot(jax.random.randint(next_key, shape, 0, states), states)
+    worlds = transition, jax.random.normal(reward_key, shape)
+
+    def believe(world, belief, action):
+        transition, reward = world
+        return (
+            jnp.einsum("s,a,sat->t", belief, action, transition),
+            belief @ reward @ action,
+            discount,
+        )
+
+    def both(world, key):
+        plan = planners.gradient_plan(
+            *(believe, world, jax.nn.one_hot(0, states), key),
+            horizon=horizon,
+            action_space=Simplex(num_actions),
+            candidates=200,
+            num_steps=30,
+            optimizer=optax.sgd(3.0),
+        )
+        mdp = jp.mdp.TabularMDP(transition=world[0], reward=world[1], discount=discount)
+        value = jnp.zeros(states)
+        for _ in range(horizon):
+            value = mdp.action_values(value).max(-1)
+        return plan.hard_return, value[0]
+
+    got, best = jax.jit(jax.vmap(both))(worlds, jax.random.split(plan_key, tables))
+    assert (got <= best + 1e-4).all()
+    assert jnp.mean(got > best - 1e-4) >= 0.95
+
+
 def test_one_trace_for_all_states_and_keys(plan, key):
     run = compiled(plan, cart, 6)
     run(CART, START, key)
