@@ -49,6 +49,7 @@ NO_EXAMPLE = {
     "PlannerOutput",
     "Refinement",
     "Rollout",
+    "SearchValues",
     "Selection",
     "Solution",
     "TrainState",

@@ -1,6 +1,7 @@
 """Named planners, each a short assembly of a cell, an engine and a read-out."""
 
 from jplan.planners._conv_gppn import ConvGPPN
+from jplan.planners._forward_search import SearchValues, forward_search
 from jplan.planners._gppn import GPPN
 from jplan.planners._gradient_plan import gradient_plan
 from jplan.planners._ilqr_plan import ilqr_plan
@@ -37,11 +38,13 @@ __all__ = [
     "PlanStatus",
     "PlannerOutput",
     "RoadmapVIN",
+    "SearchValues",
     "SymGPPN",
     "SymMaxPlusVIN",
     "SymVIN",
     "VoxelVIN",
     "cem_plan",
+    "forward_search",
     "gradient_plan",
     "ilqr_plan",
     "mcts_plan",
