@@ -5,6 +5,7 @@ from jplan.planners._forward_search import SearchValues, forward_search
 from jplan.planners._gppn import GPPN
 from jplan.planners._gradient_plan import gradient_plan
 from jplan.planners._ilqr_plan import ilqr_plan
+from jplan.planners._lifted_plan import lifted_plan
 from jplan.planners._mapped_planner import MappedPlanner
 from jplan.planners._max_plus_vin import MaxPlusVIN
 from jplan.planners._mcts_plan import mcts_plan
@@ -47,6 +48,7 @@ __all__ = [
     "forward_search",
     "gradient_plan",
     "ilqr_plan",
+    "lifted_plan",
     "mcts_plan",
     "mppi_plan",
     "receding_horizon",

@@ -81,7 +81,7 @@ def gradient_plan(
         raise ValueError(f"score is {score!r}, expected 'hard' or 'soft'.")
     check_sizes(horizon=horizon, candidates=candidates)
     draw_key, noise_key = jax.random.split(key)
-    latents = _draw_latents(action_space, draw_key, (candidates, horizon), initial)
+    latents = draw_latents(action_space, draw_key, (candidates, horizon), initial)
 
     def negative_return(params: Params, latent: PyTree) -> Array:
         return -rollout(model_fn, params, state, action_space.decode(latent, key=noise_key)).total
@@ -107,7 +107,7 @@ def gradient_plan(
     )
 
 
-def _draw_latents(
+def draw_latents(
     action_space: AbstractActionSpace, key: Array, lead: tuple[int, ...], initial: PyTree
 ) -> PyTree:
     """Random latents [N, T, ...], the first of them replaced by what is given."""
