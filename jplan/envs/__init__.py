@@ -14,6 +14,7 @@ from jplan.envs._arm import (
     arm_world,
 )
 from jplan.envs._components import largest_component
+from jplan.envs._crash_gridworld import GridState, crash_gridworld
 from jplan.envs._diffplan import load_diffplan_mazes
 from jplan.envs._elevation import free_from_elevation, load_jacksboro_elevation
 from jplan.envs._grid_tasks import GridTask, as_map, random_free_cell
@@ -25,12 +26,17 @@ from jplan.envs._panorama import panorama
 from jplan.envs._roadmap import Roadmap, roadmap, roadmap_mdp
 from jplan.envs._vin_grids import vin_grid
 from jplan.envs._voxel_mazes import voxel_maze
+from jplan.envs._world import ObserveFn, ResetFn, World
 
 __all__ = [
     "ArmWorld",
+    "GridState",
     "GridTask",
+    "ObserveFn",
+    "ResetFn",
     "Roadmap",
     "Scenarios",
+    "World",
     "arm_configurations",
     "arm_image",
     "arm_links",
@@ -38,6 +44,7 @@ __all__ = [
     "arm_task_at",
     "arm_world",
     "as_map",
+    "crash_gridworld",
     "free_from_elevation",
     "largest_component",
     "load_diffplan_mazes",
