@@ -112,6 +112,8 @@ class Box(AbstractActionSpace):
     Args:
       low: [D], least values.
       high: [D], largest values.
+      scale: standard deviation of the normal vectors about 0, clipped to the bounds, that `sample`
+        draws; None draws uniformly between the bounds.
 
     Raises:
       ValueError: by the methods: if the bounds differ in shape.
@@ -124,15 +126,19 @@ class Box(AbstractActionSpace):
 
     low: Array
     high: Array
+    scale: Scalar | None = None
 
     def sample(self, key: Array, lead: tuple[int, ...] = ()) -> Array:
-        """Uniform between the bounds, [*lead, D]."""
+        """Between the bounds, [*lead, D]."""
         low, high = jnp.asarray(self.low, float), jnp.asarray(self.high, float)
         if low.shape != high.shape:
             raise ValueError(
                 f"low and high have shapes {low.shape} and {high.shape}, expected the same."
             )
-        return jax.random.uniform(key, (*lead, *low.shape), low.dtype, low, high)
+        shape = *lead, *low.shape
+        if self.scale is None:
+            return jax.random.uniform(key, shape, low.dtype, low, high)
+        return self.project(self.scale * jax.random.normal(key, shape, low.dtype))
 
     def decode(self, latent: Array, *, key: Array | None = None) -> Array:
         """The latent itself."""

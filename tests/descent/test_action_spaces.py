@@ -52,6 +52,14 @@ def test_a_box_clips():
     np.testing.assert_array_equal(box.quantise(jnp.array([0.5, 7.0])), [0.5, 2])
 
 
+def test_a_box_draws_normal_vectors_if_it_has_a_scale():
+    drawn = Box(jnp.array([-1.0, -9.0]), jnp.array([1.0, 9.0]), scale=0.5).sample(
+        jax.random.key(0), (4000,)
+    )
+    np.testing.assert_allclose(drawn.std(0), [0.48, 0.5], atol=0.02)  # the first is clipped
+    assert abs(drawn[:, 0]).max() == 1
+
+
 def test_a_product_treats_each_part_as_its_own():
     parts = {"signal": Simplex(4), "thrust": Box(-jnp.ones(2), jnp.ones(2))}
     space = Product(parts)
