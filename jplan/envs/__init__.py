@@ -24,6 +24,7 @@ from jplan.envs._mazes import maze
 from jplan.envs._movingai import Scenarios, load_movingai_map, load_movingai_scenarios
 from jplan.envs._panorama import panorama
 from jplan.envs._roadmap import Roadmap, roadmap, roadmap_mdp
+from jplan.envs._spaceship import SpaceshipState, spaceship
 from jplan.envs._vin_grids import vin_grid
 from jplan.envs._voxel_mazes import voxel_maze
 from jplan.envs._world import ObserveFn, ResetFn, World
@@ -36,6 +37,7 @@ __all__ = [
     "ResetFn",
     "Roadmap",
     "Scenarios",
+    "SpaceshipState",
     "World",
     "arm_configurations",
     "arm_image",
@@ -58,6 +60,7 @@ __all__ = [
     "random_free_cell",
     "roadmap",
     "roadmap_mdp",
+    "spaceship",
     "vin_grid",
     "voxel_maze",
 ]
