@@ -39,6 +39,8 @@ _LATE = {
     "e3nn_jax": {"nn"},
     "ogbench": {"envs"},
     "mujoco": {"envs"},
+    "gymnasium": {"envs"},
+    "gymnax": {"envs"},
 }
 # What may be imported anywhere: the declared dependencies that are cheap to load.
 _ALWAYS = {"jax", "numpy", "flax", "optax", "chex"}

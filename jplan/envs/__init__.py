@@ -18,6 +18,8 @@ from jplan.envs._crash_gridworld import GridState, crash_gridworld
 from jplan.envs._diffplan import load_diffplan_mazes
 from jplan.envs._elevation import free_from_elevation, load_jacksboro_elevation
 from jplan.envs._grid_tasks import GridTask, as_map, random_free_cell
+from jplan.envs._gymnasium import to_gymnasium
+from jplan.envs._gymnax import GymnaxState, from_gymnax, to_gymnax
 from jplan.envs._images import load_image_map
 from jplan.envs._load_map import load_map
 from jplan.envs._mazes import maze
@@ -33,6 +35,7 @@ __all__ = [
     "ArmWorld",
     "GridState",
     "GridTask",
+    "GymnaxState",
     "ObserveFn",
     "ResetFn",
     "Roadmap",
@@ -48,6 +51,7 @@ __all__ = [
     "as_map",
     "crash_gridworld",
     "free_from_elevation",
+    "from_gymnax",
     "largest_component",
     "load_diffplan_mazes",
     "load_image_map",
@@ -61,6 +65,8 @@ __all__ = [
     "roadmap",
     "roadmap_mdp",
     "spaceship",
+    "to_gymnasium",
+    "to_gymnax",
     "vin_grid",
     "voxel_maze",
 ]
