@@ -25,6 +25,7 @@ from jplan.envs._load_map import load_map
 from jplan.envs._mazes import maze
 from jplan.envs._movingai import Scenarios, load_movingai_map, load_movingai_scenarios
 from jplan.envs._panorama import panorama
+from jplan.envs._path_world import path_world
 from jplan.envs._roadmap import Roadmap, roadmap, roadmap_mdp
 from jplan.envs._spaceship import SpaceshipState, spaceship
 from jplan.envs._vin_grids import vin_grid
@@ -61,6 +62,7 @@ __all__ = [
     "load_movingai_scenarios",
     "maze",
     "panorama",
+    "path_world",
     "random_free_cell",
     "roadmap",
     "roadmap_mdp",

@@ -8,7 +8,7 @@ from gymnasium.utils import seeding
 from gymnasium.utils.env_checker import check_env
 
 from jplan.descent import AbstractActionSpace
-from jplan.envs import crash_gridworld, spaceship, to_gymnasium
+from jplan.envs import crash_gridworld, maze, path_world, spaceship, to_gymnasium
 
 
 def compiled(world):
@@ -23,7 +23,11 @@ def one_hot(action):
     return np.eye(4, dtype=np.float32)[action]
 
 
-WORLDS = {"crash_gridworld": compiled(crash_gridworld(8)), "spaceship": compiled(spaceship())}
+WORLDS = {
+    "crash_gridworld": compiled(crash_gridworld(8)),
+    "path_world": compiled(path_world(lambda key: maze(key, 5), max_steps=9, moves=4)),
+    "spaceship": compiled(spaceship()),
+}
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -47,7 +51,7 @@ def test_episodes_are_those_of_the_world(name):
         while not is_over:
             action = env.action_space.sample()
             observation, reward, terminated, truncated, info = env.step(action)
-            if name == "spaceship":
+            if isinstance(action, dict):
                 action["signal"] = one_hot(action["signal"])
             else:
                 action = one_hot(action)
