@@ -1,6 +1,7 @@
 """Spaces of actions: a latent that descent may move freely, and the action that it stands for."""
 
 import abc
+import functools
 from typing import Any, Literal
 
 import jax
@@ -33,6 +34,10 @@ class AbstractActionSpace(abc.ABC):
     @abc.abstractmethod
     def quantise(self, latent: PyTree) -> PyTree:
         """The action that can be carried out."""
+
+    @abc.abstractmethod
+    def imitation_loss(self, latent: PyTree, action: PyTree) -> Array:
+        """How far a latent is from an action that can be carried out, [...]."""
 
 
 @struct.dataclass
@@ -104,6 +109,10 @@ class Simplex(AbstractActionSpace):
         """The likeliest action, one-hot [..., A]."""
         return jax.nn.one_hot(latent.argmax(-1), self.num_actions, dtype=latent.dtype)
 
+    def imitation_loss(self, latent: Array, action: Array) -> Array:
+        """Cross-entropy of the logits, [...]."""
+        return -jnp.sum(action * jax.nn.log_softmax(latent / self.temperature), axis=-1)
+
 
 @struct.dataclass
 class Box(AbstractActionSpace):
@@ -153,6 +162,10 @@ class Box(AbstractActionSpace):
     def quantise(self, latent: Array) -> Array:
         """Clipped to the bounds."""
         return self.project(latent)
+
+    def imitation_loss(self, latent: Array, action: Array) -> Array:
+        """Half the squared distance, [...]."""
+        return jnp.sum((latent - action) ** 2, axis=-1) / 2
 
 
 @struct.dataclass
@@ -207,6 +220,14 @@ class Product(AbstractActionSpace):
         """Each part by its own space."""
         self._check(latent)
         return {name: space.quantise(latent[name]) for name, space in self.spaces.items()}
+
+    def imitation_loss(self, latent: PyTree, action: PyTree) -> Array:
+        """Sum over the parts, [...]."""
+        self._check(latent)
+        losses = [
+            space.imitation_loss(latent[name], action[name]) for name, space in self.spaces.items()
+        ]
+        return functools.reduce(jnp.add, losses)
 
     def _check(self, latent: PyTree) -> None:
         if not isinstance(latent, dict) or latent.keys() != self.spaces.keys():

@@ -10,6 +10,8 @@ from jplan.training._imitation import (
     mapped_imitation_loss,
     sampled_imitation_loss,
 )
+from jplan.training._model_learning import model_loss
+from jplan.training._policies import distill_loss, imagined_loss, plan_trajectories
 from jplan.training._stages import Stage, train_stages
 from jplan.training._step import (
     LossFn,
@@ -20,6 +22,12 @@ from jplan.training._step import (
     train_step,
 )
 from jplan.training._train import SCAN_STATIC, cosine_adam, train
+from jplan.training._trajectories import (
+    Trajectories,
+    check_trajectories,
+    collect,
+    draw_windows,
+)
 
 __all__ = [
     "SCAN_STATIC",
@@ -28,14 +36,22 @@ __all__ = [
     "LossFn",
     "Stage",
     "TrainState",
+    "Trajectories",
+    "check_trajectories",
+    "collect",
     "cosine_adam",
+    "distill_loss",
+    "draw_windows",
     "evaluate",
     "fit",
+    "imagined_loss",
     "imitation_batch",
     "imitation_loss",
     "init_state",
     "load",
     "mapped_imitation_loss",
+    "model_loss",
+    "plan_trajectories",
     "sampled_imitation_loss",
     "save",
     "scan_steps",

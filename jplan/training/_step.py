@@ -131,8 +131,8 @@ def train_step(
 
 def scan_steps(
     state: TrainState,
-    *,
-    batch_fn: Callable[[Array], PyTree],
+    *data: PyTree,
+    batch_fn: Callable[..., PyTree],
     graphdef: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
     loss_fn: LossFn,
@@ -142,7 +142,9 @@ def scan_steps(
 
     Args:
       state: the run so far.
-      batch_fn: pure, ``batch_fn(key) -> batch``; data are made on the device, in the scan.
+      *data: what ``batch_fn`` reads, such as a data set; arrays that it closed over instead would
+        be constants, which take long to compile.
+      batch_fn: pure, ``batch_fn(key, *data) -> batch``; made on the device, in the scan.
       graphdef: from `init_state`.
       optimizer: the one that ``state`` was made with.
       loss_fn: ``loss_fn(module, batch, key) -> (loss, metrics)``.
@@ -171,7 +173,7 @@ def scan_steps(
     """
 
     def body(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        batch = batch_fn(step_keys(state)[0])
+        batch = batch_fn(step_keys(state)[0], *data)
         return train_step(state, batch, graphdef=graphdef, optimizer=optimizer, loss_fn=loss_fn)
 
     state, metrics = jax.lax.scan(body, state, None, length=num_steps)

@@ -46,8 +46,8 @@ SCAN_STATIC = ("batch_fn", "graphdef", "optimizer", "loss_fn", "num_steps")
 def train(
     module: Module,
     scan_fn: Callable[..., tuple[TrainState, dict[str, Array]]],
-    *,
-    batch_fn: Callable[[Array], PyTree],
+    *data: PyTree,
+    batch_fn: Callable[..., PyTree],
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     key: Array,
@@ -67,7 +67,8 @@ def train(
     Args:
       module: any NNX module; it is not changed.
       scan_fn: ``jax.jit(scan_steps, static_argnames=SCAN_STATIC)``, made once.
-      batch_fn: pure, ``batch_fn(key) -> batch``.
+      *data: see `scan_steps`.
+      batch_fn: pure, ``batch_fn(key, *data) -> batch``.
       loss_fn: ``loss_fn(module, batch, key) -> (loss, metrics)``.
       optimizer: optax optimiser.
       key: consumed; the randomness of the run.
@@ -111,6 +112,7 @@ def train(
     def advance(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         return scan_fn(
             state,
+            *data,
             batch_fn=batch_fn,
             graphdef=graphdef,
             optimizer=optimizer,
