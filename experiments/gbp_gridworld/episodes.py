@@ -8,7 +8,7 @@ from flax import nnx
 
 from jplan import envs
 
-CHUNK = 25  # episodes that plan at once
+CHUNK = 64  # episodes that plan at once
 
 
 def take(tree, index):

@@ -2,10 +2,14 @@
 
 import argparse
 import csv
+import functools
+import itertools
 import pathlib
 
 import jax
+from budget import first_action, run_budget
 from episodes import policy_action, run_closed, run_open
+from picture import animate_episode, animate_refinement, draw_actions, draw_budget
 from stages import (
     LEARNING,
     PLANNING,
@@ -18,12 +22,17 @@ from stages import (
     make_planner,
 )
 
+from jplan import envs
+
+PARTS = ["table", "budget", "pictures"]
+
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/gbp_gridworld"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--model", nargs="+", choices=LEARNING, default=list(LEARNING))
     parser.add_argument("--size", nargs="+", type=int, choices=PLANS, default=[8])
     parser.add_argument("--noise", nargs="+", type=float, default=[0.25, 0.0], help="on actions")
@@ -40,53 +49,93 @@ def parse_arguments():
     return options
 
 
-def run(name, size, noise, seed, options):
-    """Rows of the table: planner in closed and open loop, and the policy."""
-    steps, plans, policy_steps = LEARNING[name].steps, PLANS[size], POLICY_STEPS
-    if options.smoke:
-        steps, plans, policy_steps = 20, 100, 20
-    runs = options.out / "runs"
-    model, last = learn_model(name, size, noise, seed, steps, runs)
+def table(options):
+    """Planner in closed and open loop, and the policy, for every seed."""
+    for size, name, noise, seed in every(options):
+        model, row = learn(name, size, noise, seed, options)
+        plan, params = make_planner(model, PLANNING[name, size])
+        act = functools.partial(first_action, plan)
+        key = jax.random.key(3000 + seed)  # of unseen maps
+        maps = size, options.maps, key
+        yield row | {"method": "GBP"} | run_closed(act, params, *maps)
+        yield row | {"method": "GBP, open loop"} | run_open(plan, params, *maps)
+        if noise and not options.no_policy:
+            plans = 100 if options.smoke else PLANS[size]
+            episodes = draw_plans(model, PLANNING[name, size], size, seed, plans)
+            steps = 20 if options.smoke else POLICY_STEPS
+            policy = learn_policy(episodes, name, size, seed, steps, options.out / "runs")
+            yield row | {"method": "DistGBP"} | run_closed(*policy_action(policy), *maps)
+
+
+def budget(options):
+    """Success against model evaluations and time; first seed, noise on the actions."""
+    for size in options.size:
+        for name in options.model:
+            model, _ = learn(name, size, max(options.noise), options.seed, options)
+            maps = 25 if options.smoke else 128
+            yield from run_budget(model, name, size, maps, options.seed, options.smoke)
+
+
+def pictures(options):
+    """Action vectors with and without noise, a plan being refined, an episode; first seed."""
+    for size in options.size:
+        world = envs.crash_gridworld(size)
+        states = [world.reset_fn(jax.random.key(seed)) for seed in range(5000, 5008)]
+        for name in options.model:
+            planning = PLANNING[name, size]
+            models = {
+                f"noise {noise}": learn(name, size, noise, options.seed, options)[0]
+                for noise in options.noise
+            }
+            model = next(iter(models.values()))
+            stem = f"{name}_{size}"
+            draw_actions(models, planning, states, options.out / f"actions_{stem}.png")
+            animate_refinement(model, planning, states[0], options.out / f"plan_{stem}.gif")
+            plan, params = make_planner(model, planning)
+            animate_episode(plan, params, world, states[0], options.out / f"episode_{stem}.gif")
+
+
+def every(options):
+    """Sizes, models, noises and seeds."""
+    seeds = range(options.seed, options.seed + options.seeds)
+    return itertools.product(options.size, options.model, options.noise, seeds)
+
+
+def learn(name, size, noise, seed, options):
+    """A model, read if it has been trained, and what its row of the table begins with."""
+    steps = 20 if options.smoke else LEARNING[name].steps
+    model, last = learn_model(name, size, noise, seed, steps, options.out / "runs")
     taken = int(draw_episodes(size, seed)[0].num_steps)
     row = {"size": size, "model": name, "noise": noise, "seed": seed, "world_steps": taken}
-    row |= {"train_seconds": round(last["seconds"])}
-    plan, params = make_planner(model, PLANNING[name, size])
-    act = lambda params, picture, key: plan(params, picture, key).actions[0]
-    key = jax.random.key(3000 + seed)  # of unseen maps
-    yield row | {"method": "GBP"} | run_closed(act, params, size, options.maps, key)
-    yield row | {"method": "GBP, open loop"} | run_open(plan, params, size, options.maps, key)
-    if noise and not options.no_policy:
-        episodes = draw_plans(model, PLANNING[name, size], size, seed, plans)
-        policy = learn_policy(episodes, name, size, seed, policy_steps, runs)
-        yield (
-            row
-            | {"method": "DistGBP"}
-            | run_closed(*policy_action(policy), size, options.maps, key)
-        )
+    return model, row | {"train_seconds": round(last["seconds"])}
+
+
+def write(rows, path):
+    """A file that grows row by row; all rows as they went into it."""
+    kept = []
+    for row in rows:
+        kept.append({k: round(v, 4) if hasattr(v, "__float__") else v for k, v in row.items()})
+        print("  ".join(f"{key} {value}" for key, value in kept[-1].items()), flush=True)
+        names = list(dict.fromkeys(name for row in kept for name in row))
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(kept)
+    return kept
 
 
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    names = ["size", "model", "noise", "method", "seed", "success", "crashed", "ms"]
-    names += ["world_steps", "train_seconds"]
-    with open(options.out / "metrics.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for size in options.size:
-            for name in options.model:
-                for noise in options.noise:
-                    for seed in range(options.seed, options.seed + options.seeds):
-                        for row in run(name, size, noise, seed, options):
-                            row = {
-                                key: round(float(row[key]), 4)
-                                if key in ("success", "crashed", "ms") and key in row
-                                else row.get(key)
-                                for key in names
-                            }
-                            print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
-                            writer.writerow(row)
-                            file.flush()
+    if "table" in options.parts:
+        write(table(options), options.out / "table.csv")
+    if "budget" in options.parts:
+        rows = write(budget(options), options.out / "budget.csv")
+        for size, name in dict.fromkeys((row["size"], row["model"]) for row in rows):
+            chosen = [row for row in rows if (row["size"], row["model"]) == (size, name)]
+            draw_budget(chosen, options.out / f"budget_{name}_{size}.png")
+    if "pictures" in options.parts:
+        pictures(options)
 
 
 if __name__ == "__main__":
