@@ -10,7 +10,7 @@ from jplan._checks import check_padding
 from jplan._typing import Array, Padding
 
 _WIDE = 16
-"""Channels from which a side of a convolution is too wide to copy all its shifts."""
+"""Up to so many channels on a side a convolution is faster than products, and shifts are cheap."""
 
 
 def loop_convolution(
@@ -110,7 +110,7 @@ def _by_columns(padding: Padding, x: Array, kernel: Array) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolve(padding: Padding, x: Array, kernel: Array) -> Array:
-    form = _plain if min(kernel.shape[2:]) < _WIDE else _by_columns
+    form = _plain if min(kernel.shape[2:]) <= _WIDE else _by_columns
     return form(padding, x, kernel)
 
 
