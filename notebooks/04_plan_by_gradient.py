@@ -144,19 +144,23 @@ model_fn, learnt = jp.nn.as_model_fn(model)
 def move(picture, key):
     return jp.gradient_plan(
         *(model_fn, learnt, model.encode(picture), key),
-        horizon=12,
-        action_space=jp.Simplex(4),
-        candidates=20,
+        horizon=16,
+        action_space=jp.Simplex(4, scale=0.3),
+        candidates=40,
         num_steps=20,
     )
 
 
-state = jax.tree.map(lambda leaf: leaf[7, 0], episodes.states)
+firsts = jax.tree.map(lambda leaf: leaf[:, 0], episodes.states)
+far = np.abs(firsts.agent - firsts.task.goal).sum(axis=-1)
+hard = np.argmax((far == 6) * (~firsts.task.free).sum(axis=(1, 2)))
+state = jax.tree.map(lambda leaf: leaf[hard], firsts)
 plan = jax.jit(move)(world.observe_fn(state), jax.random.key(0))
 true = jax.jit(lambda state, actions: jp.descent.rollout(world.step_fn, None, state, actions))
 out = true(state, plan.actions)
 print(f"promised {plan.soft_return:.2f}, when rounded {plan.hard_return:.2f}, got {out.total:.2f}")
-beliefs = plan.rollout.states.agent.max(axis=0)
+going_on = jnp.append(1.0, jnp.cumprod(plan.rollout.discounts))[:, None, None]
+beliefs = (going_on * plan.rollout.states.agent).max(axis=0)
 figure, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
 shown = {"goal": state.task.goal, "start": state.agent}
 jp.viz.plot_map(state.task.free, path=out.states.agent, title="plan", **shown, ax=axes[0])
