@@ -76,10 +76,9 @@ plt.show()
 # ## 2. One interface, several planners
 #
 # The cross-entropy method draws plans and moves their distribution; MPPI moves to a weighted
-# mean; iLQR expands the model. All take the same function and return a `Plan`.
+# mean. All take the same function and return a `Plan`.
 
 # %%
-zero = jnp.zeros((20, 2))
 planners = {
     "gradient": push,
     "random shooting": jax.jit(

@@ -6,7 +6,7 @@ import functools
 import jax
 from episodes import run_closed
 from flax import nnx
-from stages import ACTIONS, PLANNING, Discounted, make_planner
+from stages import ACTIONS, Discounted, make_planner
 
 import jplan as jp
 from jplan import planners
@@ -15,6 +15,7 @@ from jplan.nn import as_model_fn
 CANDIDATES = [1, 2, 5, 10, 20, 40]
 SIMULATIONS = [10, 20, 50, 100, 200, 400]
 STEPS = 10  # of the gradient
+MAPS = 128
 
 
 def make_searcher(model, planning, policy, num_simulations):
@@ -53,18 +54,13 @@ def contenders(model, planning):
         yield "random shooting", count, count * steps * 2, make_planner(model, setting)
 
 
-def run_budget(model, name, size, maps, seed, smoke):
+def run_budget(model, planning, size, seed, smoke):
     """Rows of the figure; all see the same maps."""
-    planning = PLANNING[name, size]
     entries = list(contenders(model, planning))
     for method, count, passes, (plan, params) in entries[:1] if smoke else entries:
         act = functools.partial(first_action, plan)
-        row = run_closed(act, params, size, maps, jax.random.key(4000 + seed))
-        yield {"size": size, "model": name, "seed": seed, "method": method} | {
-            "count": count,
-            "passes": passes,
-            **row,
-        }
+        row = run_closed(act, params, size, 4 if smoke else MAPS, jax.random.key(4000 + seed))
+        yield {"method": method, "count": count, "passes": passes} | row
 
 
 def first_action(plan, params, picture, key):

@@ -1,5 +1,6 @@
 """Episodes in the true world: closed loop, open loop, or by a policy."""
 
+import math
 import time
 
 import jax
@@ -37,24 +38,25 @@ def run_closed(act, params, size, count, key):
 
         return jax.vmap(one)(states, keys)
 
+    width = min(count, CHUNK)
     is_alive = np.ones(count, bool)
     reached, crashed = np.zeros(count, bool), np.zeros(count, bool)
-    calls, begin = 0, None
+    calls, begin = 0, math.inf
     for _ in range(world.max_steps):
         alive = np.flatnonzero(is_alive)
         key, step_key = jax.random.split(key)
         keys = jax.random.split(step_key, count)
-        for first in range(0, len(alive), CHUNK):
-            chosen = np.resize(alive[first : first + CHUNK], CHUNK)  # the last are repeated
+        for first in range(0, len(alive), width):
+            chosen = np.resize(alive[first : first + width], width)  # the last are repeated
             following, rewards, discounts = advance(params, take(states, chosen), keys[chosen])
             states = put(states, chosen, following)
             reached[chosen] = np.asarray(rewards) == 1
             crashed[chosen] = np.asarray(rewards) == -1
             is_alive[chosen] = np.asarray(discounts) > 0
-            if begin is None:  # what follows is compiled
+            if math.isinf(begin):  # what follows is compiled
                 begin = time.perf_counter()
             else:
-                calls += CHUNK
+                calls += width
     seconds = (time.perf_counter() - begin) / max(calls, 1)
     return {"success": reached.mean(), "crashed": crashed.mean(), "ms": 1000 * seconds}
 

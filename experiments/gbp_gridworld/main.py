@@ -11,10 +11,12 @@ from budget import first_action, run_budget
 from episodes import policy_action, run_closed, run_open
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
 from stages import (
+    EPISODES,
     LEARNING,
     PLANNING,
     PLANS,
     POLICY_STEPS,
+    SMOKE,
     draw_episodes,
     draw_plans,
     learn_model,
@@ -44,7 +46,7 @@ def parse_arguments():
     options = parser.parse_args()
     if options.smoke:
         options.out /= "smoke"
-        options.model, options.seeds, options.maps = ["motion"], 1, 25
+        options.model, options.seeds, options.maps = ["motion"], 1, 4
         options.noise = [0.25]
     return options
 
@@ -53,17 +55,21 @@ def table(options):
     """Planner in closed and open loop, and the policy, for every seed."""
     for size, name, noise, seed in every(options):
         model, row = learn(name, size, noise, seed, options)
-        plan, params = make_planner(model, PLANNING[name, size])
+        planning = planning_of(name, size, options)
+        plan, params = make_planner(model, planning)
         act = functools.partial(first_action, plan)
         key = jax.random.key(3000 + seed)  # of unseen maps
         maps = size, options.maps, key
         yield row | {"method": "GBP"} | run_closed(act, params, *maps)
         yield row | {"method": "GBP, open loop"} | run_open(plan, params, *maps)
         if noise and not options.no_policy:
-            plans = 100 if options.smoke else PLANS[size]
-            episodes = draw_plans(model, PLANNING[name, size], size, seed, plans)
+            count = 100 if options.smoke else PLANS[size]
+            episodes = episodes_of(size, seed, options)[0]
+            plans = draw_plans(model, planning, size, seed, episodes, count)
             steps = 20 if options.smoke else POLICY_STEPS
-            policy = learn_policy(episodes, name, size, seed, steps, options.out / "runs")
+            policy = learn_policy(
+                *(plans, name, size, noise, seed, planning, steps), options.out / "runs"
+            )
             yield row | {"method": "DistGBP"} | run_closed(*policy_action(policy), *maps)
 
 
@@ -72,8 +78,10 @@ def budget(options):
     for size in options.size:
         for name in options.model:
             model, _ = learn(name, size, max(options.noise), options.seed, options)
-            maps = 25 if options.smoke else 128
-            yield from run_budget(model, name, size, maps, options.seed, options.smoke)
+            planning = planning_of(name, size, options)
+            row = {"size": size, "model": name, "seed": options.seed}
+            for found in run_budget(model, planning, size, options.seed, options.smoke):
+                yield row | found
 
 
 def pictures(options):
@@ -82,7 +90,7 @@ def pictures(options):
         world = envs.crash_gridworld(size)
         states = [world.reset_fn(jax.random.key(seed)) for seed in range(5000, 5008)]
         for name in options.model:
-            planning = PLANNING[name, size]
+            planning = planning_of(name, size, options)
             models = {
                 f"noise {noise}": learn(name, size, noise, options.seed, options)[0]
                 for noise in options.noise
@@ -101,11 +109,22 @@ def every(options):
     return itertools.product(options.size, options.model, options.noise, seeds)
 
 
+def planning_of(name, size, options):
+    """The planner's budget."""
+    return SMOKE if options.smoke else PLANNING[name, size]
+
+
+def episodes_of(size, seed, options):
+    """Random episodes and weights."""
+    return draw_episodes(size, seed, 100 if options.smoke else EPISODES)
+
+
 def learn(name, size, noise, seed, options):
     """A model, read if it has been trained, and what its row of the table begins with."""
     steps = 20 if options.smoke else LEARNING[name].steps
-    model, last = learn_model(name, size, noise, seed, steps, options.out / "runs")
-    taken = int(draw_episodes(size, seed)[0].num_steps)
+    episodes = episodes_of(size, seed, options)
+    model, last = learn_model(name, size, noise, seed, steps, episodes, options.out / "runs")
+    taken = int(episodes[0].num_steps)
     row = {"size": size, "model": name, "noise": noise, "seed": seed, "world_steps": taken}
     return model, row | {"train_seconds": round(last["seconds"])}
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,7 @@ PLANNING = {
     ("conv", 8): Planning(10, 20, 10, 0.3, 1.0, 1.0, "soft"),
     ("conv", 16): Planning(15, 20, 10, 0.3, 1.0, 1.0, "soft"),
 }
+SMOKE = Planning(4, 2, 2, 0.3, 0.3, 1.0, "hard")
 # Layers, maps and units of the policy as in the paper; fewer plans than its 24,000 and 75,000.
 POLICIES = {8: (2, 16, 16), 16: (3, 64, 64)}
 PLANS = {8: 8_000, 16: 5_000}
@@ -55,10 +57,10 @@ POLICY_STEPS, POLICY_BATCH, POLICY_RATE = 6000, 256, 3e-3
 
 
 @functools.cache
-def draw_episodes(size, seed):
+def draw_episodes(size, seed, count=EPISODES):
     """Episodes of the random policy, and how often a window should begin in each step."""
     world = envs.crash_gridworld(size)
-    draw = jax.jit(lambda key: training.collect(world, key, EPISODES))
+    draw = jax.jit(lambda key: training.collect(world, key, count))
     episodes = draw(jax.random.key(1000 + seed))
     reaches = jnp.any((episodes.rewards == 1) & episodes.is_alive, axis=1)
     weights = jnp.where(reaches, GOAL_WEIGHT, 1.0)[:, None]
@@ -82,7 +84,7 @@ def make_batch_fn(size):
         windows = training.draw_windows(
             episodes, key, batch_size=WINDOWS, length=LENGTH, weights=weights
         )
-        return windows.replace(states=look(windows.states))
+        return dataclasses.replace(windows, states=look(windows.states))
 
     return batch_fn
 
@@ -93,19 +95,24 @@ def make_model_loss(noise):
     return lambda model, windows, key: training.model_loss(model, windows, key, action_noise=noise)
 
 
-def learn_model(name, size, noise, seed, steps, out):
+def learn_model(name, size, noise, seed, steps, episodes, out):
     """A trained model, and the row of its last metrics."""
     model, rows = training.train(
         make_model(name, size, seed),
         SCAN,
-        *draw_episodes(size, seed),
+        *episodes,
         batch_fn=make_batch_fn(size),
         loss_fn=make_model_loss(noise),
         optimizer=training.cosine_adam(LEARNING[name].rate, steps),
         key=jax.random.key(seed),
         num_steps=steps,
         directory=out / f"{name}_{size}_{noise}_{seed}",
-        settings={"steps": steps, "rate": LEARNING[name].rate, "length": LENGTH},
+        settings={
+            "steps": steps,
+            "rate": LEARNING[name].rate,
+            "windows": [WINDOWS, LENGTH, GOAL_WEIGHT],
+            "episodes": len(episodes[0].rewards),
+        },
         checkpoint_every=1000,
         label=f"{name} {size}x{size}, noise {noise}, seed {seed}",
     )
@@ -116,7 +123,7 @@ def learn_model(name, size, noise, seed, steps, out):
 class Discounted:
     """A model whose rewards fade, so that earlier ones are dearer."""
 
-    model_fn: object
+    model_fn: Callable
     discount: float
 
     def __call__(self, params, state, action):
@@ -146,7 +153,7 @@ def make_planner(model, planning):
     return plan, params
 
 
-def draw_plans(model, planning, size, seed, count, chunk=100):
+def draw_plans(model, planning, size, seed, episodes, count, chunk=100):
     """Plans of the model from states of the random episodes, as episodes of pictures."""
     plan, params = make_planner(model, planning)
     graphdef = nnx.graphdef(model)
@@ -154,11 +161,10 @@ def draw_plans(model, planning, size, seed, count, chunk=100):
     @jax.jit
     def some(params, pictures, keys):
         plans = jax.vmap(plan, in_axes=(None, 0, 0))(params, pictures, keys)
-        episodes = training.plan_trajectories(plans)
+        found = training.plan_trajectories(plans)
         picture = jax.vmap(jax.vmap(nnx.merge(graphdef, params).decode))
-        return episodes.replace(states=picture(episodes.states).astype(jnp.float16))
+        return dataclasses.replace(found, states=picture(found.states).astype(jnp.float16))
 
-    episodes, _ = draw_episodes(size, seed)
     begin_key, plan_key = jax.random.split(jax.random.key(2000 + seed))
     starts = training.draw_windows(episodes, begin_key, batch_size=count, length=1)
     pictures = jax.vmap(envs.crash_gridworld(size).observe_fn)(
@@ -175,7 +181,7 @@ def draw_plans(model, planning, size, seed, count, chunk=100):
 def policy_batch(key, plans):
     """Steps of plans."""
     windows = training.draw_windows(plans, key, batch_size=POLICY_BATCH, length=1)
-    return windows.replace(states=windows.states.astype(jnp.float32))
+    return dataclasses.replace(windows, states=windows.states.astype(jnp.float32))
 
 
 def policy_loss(policy, windows, key):
@@ -184,7 +190,7 @@ def policy_loss(policy, windows, key):
     return training.distill_loss(policy, windows, action_space=jp.Simplex(ACTIONS))
 
 
-def learn_policy(plans, name, size, seed, steps, out):
+def learn_policy(plans, name, size, noise, seed, planning, steps, out):
     """DistGBP."""
     layers, features, hidden = POLICIES[size]
     policy = ConvPolicy(
@@ -203,8 +209,8 @@ def learn_policy(plans, name, size, seed, steps, out):
         optimizer=training.cosine_adam(POLICY_RATE, steps),
         key=jax.random.key(seed),
         num_steps=steps,
-        directory=out / f"policy_{name}_{size}_{seed}",
-        settings={"steps": steps, "plans": len(plans.rewards)},
+        directory=out / f"policy_{name}_{size}_{noise}_{seed}",
+        settings={"steps": steps, "plans": len(plans.rewards)} | dataclasses.asdict(planning),
         checkpoint_every=1000,
         label=f"policy {name} {size}x{size}, seed {seed}",
     )

@@ -160,6 +160,7 @@ def _step(
 ) -> tuple[SpaceshipState, Array, Array]:
     del params
     _check_action(action)
+    action = jax.tree.map(lambda leaf: jnp.asarray(leaf, state.position.dtype), action)
     towards = state.planet - state.position
     squared = jnp.maximum(jnp.sum(towards**2), state.planet_radius**2)
     gravity = _GRAVITY * _PLANET_MASS * state.planet_radius / squared * towards

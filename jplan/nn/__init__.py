@@ -2,7 +2,7 @@
 
 from jplan.nn._attention import AttentionCell, position_encoding
 from jplan.nn._conv_gru import ConvGRUCell
-from jplan.nn._conv_model import ConvModel, Convolution
+from jplan.nn._conv_model import ConvModel
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._grid_groups import SteerableKernel, group_action, group_elements
 from jplan.nn._mappers import KernelMapper, RewardMapper
@@ -47,7 +47,6 @@ __all__ = [
     "ConvGRUCell",
     "ConvModel",
     "ConvPolicy",
-    "Convolution",
     "EdgeCostMapper",
     "GraphCell",
     "GraphInputs",

@@ -70,15 +70,15 @@ class ConvModel(AbstractWorldModel):
         linear = lambda i, o: nnx.Linear(i, o, param_dtype=float, rngs=rngs)
         self.encoder = nnx.List([layer(channels, features), layer(features, features)])
         self.action = linear(actions, features)
-        self.skip = nnx.Param(jnp.full(channels, 4.0))
+        self.skip = nnx.Param(jnp.full(channels, 4.0, float))
         self.decoder = nnx.List([layer(features, features), layer(features, channels)])
         self.evaluation = nnx.List([layer(features, features), layer(features, features)])
         self.dense = linear(size[0] * size[1] * features, hidden)
         self.outcome = linear(hidden, 2)
 
     def encode(self, observation: Array) -> Array:
-        """The picture itself."""
-        return observation
+        """The picture itself, in the wider of its dtype and that of the parameters."""
+        return observation.astype(jnp.result_type(observation, self.skip[...]))
 
     def decode(self, state: Array) -> Array:
         """The state itself."""
@@ -118,6 +118,8 @@ class ConvModel(AbstractWorldModel):
 
 
 class Convolution(nnx.Module):
+    """3x3 convolution of one picture, [H, W, inputs] -> [H, W, outputs], with a bias."""
+
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(draw_weights(rngs, (3, 3, inputs, outputs), gain=2.0))
         self.bias = nnx.Param(jnp.zeros(outputs))

@@ -10,7 +10,8 @@ from jplan._checks import check_padding
 from jplan._typing import Array, Padding
 
 _WIDE = 16
-"""Up to so many channels on a side a convolution is faster than products, and shifts are cheap."""
+"""Up to so many channels on a side XLA's convolution is faster than products of columns; with
+fewer outputs than this, copies of all their shifts are cheap."""
 
 
 def loop_convolution(

@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 from jplan._checks import check_sizes
 from jplan._typing import Array, PyTree
 from jplan.descent import AbstractActionSpace
+from jplan.nn._standard_numbers import standard_numbers
 from jplan.nn._world_model import AbstractWorldModel, Prediction
 
 
@@ -52,11 +53,12 @@ class MLPModel(AbstractWorldModel):
       hidden: width of all layers.
       mean: [inputs] or [], what the encoder subtracts from the state.
       scale: [inputs] or [], positive: what the encoder divides by, and the unit of the
-        differences; `None` is 1.
+        differences.
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is below 1; when called, if the state has another shape.
+      ValueError: if a size is below 1 or a scale not positive; when called, if the state has
+        another shape.
 
     Example:
       >>> import jplan as jp
@@ -87,8 +89,7 @@ class MLPModel(AbstractWorldModel):
         width = sum(leaf.size for leaf in jax.tree.leaves(example))
         linear = lambda i, o: nnx.Linear(i, o, param_dtype=float, rngs=rngs)
         self.inputs = inputs
-        self.mean = nnx.Variable(jnp.broadcast_to(jnp.asarray(mean, float), (inputs,)))
-        self.scale = nnx.Variable(jnp.broadcast_to(jnp.asarray(scale, float), (inputs,)))
+        self.mean, self.scale = standard_numbers(mean, scale, inputs)
         self.encoder = PReLUStack(inputs, hidden, rngs=rngs)
         self.action = linear(width, hidden)
         self.dynamics = PReLUStack(hidden, hidden, rngs=rngs)
@@ -97,8 +98,8 @@ class MLPModel(AbstractWorldModel):
         self.reward = linear(hidden, 1)
 
     def encode(self, observation: Array) -> Array:
-        """The observation itself."""
-        return observation
+        """The observation itself, in the wider of its dtype and that of the parameters."""
+        return observation.astype(jnp.result_type(observation, self.step.kernel[...]))
 
     def decode(self, state: Array) -> Array:
         """The state itself."""
@@ -111,8 +112,8 @@ class MLPModel(AbstractWorldModel):
                 f"state has shape {list(state.shape)}, expected [{self.inputs}]; use vmap for a "
                 "batch."
             )
-        scale = jax.lax.stop_gradient(self.scale[...])
-        scaled = (state - jax.lax.stop_gradient(self.mean[...])) / scale
+        scale = jnp.array(self.scale, state.dtype)
+        scaled = (state - jnp.array(self.mean, state.dtype)) / scale
         hidden = self.encoder(scaled) + self.action(ravel_pytree(action)[0])
         following = state + scale * self.step(self.dynamics(hidden))
         reward = self.reward(self.evaluation(hidden))[0]
@@ -123,5 +124,5 @@ class MLPModel(AbstractWorldModel):
     ) -> Array:
         """Squared errors of the next state, in units of ``scale``, and of the reward."""
         del discount
-        error = (prediction.state - observation) / jax.lax.stop_gradient(self.scale[...])
+        error = (prediction.state - observation) / jnp.array(self.scale, observation.dtype)
         return jnp.mean(error**2) + (prediction.reward - reward) ** 2

@@ -1,5 +1,7 @@
 """A model of worlds in which something moves over a map, and where it comes to decides the rest."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,6 +29,8 @@ class MotionState:
       end: [H, W], logit of the episode's end in each cell.
       worth: [H, W], expected reward in each cell.
       classes: [H, W, R], logits of the rewards that there are.
+
+    Example: see `MotionModel`.
     """
 
     map: Array
@@ -44,13 +48,14 @@ class MotionModel(AbstractWorldModel):
 
     The observation is a picture whose last channel is where the agent is. In the state the agent is
     a distribution over cells, given that the episode has not ended, so a rollout has exact
-    expectations. The model is told that the map does not change, that moves reach the next cells
-    and depend on the action alone, and that rewards and ends depend on the cell alone.
+    expectations. What leaves the picture has ended. The model is told that the map does not change,
+    that moves reach the next cells and depend on the action alone, and that rewards and ends depend
+    on the cell alone.
 
     Args:
       channels: C of the picture, the agent's included.
       actions: number of actions A, given as points of the simplex.
-      rewards: the R values that a reward can take.
+      rewards: the R values that a reward can take; in the data another counts as the nearest.
       hidden: width of both networks.
       rngs: for the initial parameters.
 
@@ -64,6 +69,10 @@ class MotionModel(AbstractWorldModel):
       >>> following, reward, discount = model(state, jnp.array([1.0, 0.0, 0.0, 0.0]))
       >>> following.agent.shape, bool(discount < 1)
       ((8, 8), True)
+
+    Note:
+      Where the discount is below 0.05 the agent is divided by 0.05, which bounds the gradient; the
+      distribution then has a smaller sum, and what follows counts less than it should.
     """
 
     def __init__(
@@ -92,6 +101,7 @@ class MotionModel(AbstractWorldModel):
                 f"observation has shape {list(observation.shape)}, expected "
                 f"[H, W, {self.channels}]; use vmap for a batch."
             )
+        observation = observation.astype(jnp.result_type(observation, self.cell[0].kernel[...]))
         judged = self.cell[1](jax.nn.relu(self.cell[0](observation[..., :-1])))
         classes = judged[..., 1:]
         worth = jax.nn.softmax(classes) @ jnp.array(self.rewards, classes.dtype)
@@ -114,13 +124,14 @@ class MotionModel(AbstractWorldModel):
                 f"action has shape {list(action.shape)}, expected [{self.actions}]; use vmap for "
                 "a batch."
             )
+        action = action.astype(state.agent.dtype)
         moves = jax.nn.softmax(self.move[1](jax.nn.relu(self.move[0](action))))
         shifts = taps(state.agent[..., None], 3)
         arrived = sum(shift[..., 0] * moves[k] for k, shift in enumerate(shifts))
         going_on = arrived * jax.nn.sigmoid(-state.end)
         discount = going_on.sum()
         return Prediction(
-            state=state.replace(agent=going_on / jnp.maximum(discount, _RARE)),
+            state=dataclasses.replace(state, agent=going_on / jnp.maximum(discount, _RARE)),
             reward=jnp.sum(arrived * state.worth),
             discount=discount,
             detail=arrived,

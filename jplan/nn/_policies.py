@@ -11,6 +11,7 @@ from jplan._checks import check_sizes
 from jplan._typing import Array, PyTree
 from jplan.descent import AbstractActionSpace
 from jplan.nn._conv_model import Convolution
+from jplan.nn._standard_numbers import standard_numbers
 
 
 class ActionHead(nnx.Module):
@@ -125,7 +126,8 @@ class MLPPolicy(nnx.Module):
       rngs: for the initial parameters.
 
     Raises:
-      ValueError: if a size is below 1; when called, if the observation has another shape.
+      ValueError: if a size is below 1 or a scale not positive; when called, if the observation has
+        another shape.
 
     Example:
       >>> import jplan as jp
@@ -148,8 +150,7 @@ class MLPPolicy(nnx.Module):
     ) -> None:
         check_sizes(inputs=inputs, layers=layers, hidden=hidden)
         self.inputs = inputs
-        self.mean = nnx.Variable(jnp.broadcast_to(jnp.asarray(mean, float), (inputs,)))
-        self.scale = nnx.Variable(jnp.broadcast_to(jnp.asarray(scale, float), (inputs,)))
+        self.mean, self.scale = standard_numbers(mean, scale, inputs)
         self.layers = nnx.List(
             nnx.Linear(width, hidden, param_dtype=float, rngs=rngs)
             for width in (inputs, *[hidden] * (layers - 1))
@@ -163,8 +164,8 @@ class MLPPolicy(nnx.Module):
                 f"observation has shape {list(observation.shape)}, expected [{self.inputs}]; use "
                 "vmap for a batch."
             )
-        mean, scale = jax.lax.stop_gradient((self.mean[...], self.scale[...]))
-        x = (observation - mean) / scale
+        dtype = jnp.result_type(observation, float)
+        x = (observation - jnp.array(self.mean, dtype)) / jnp.array(self.scale, dtype)
         for layer in self.layers:
             x = jax.nn.relu(layer(x))
         return self.head(x)

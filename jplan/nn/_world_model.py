@@ -18,6 +18,8 @@ class Prediction:
       reward: [].
       discount: [], of all that follows; 0 where the episode ends.
       detail: what else `AbstractWorldModel.loss` reads, such as logits.
+
+    Example: see `AbstractWorldModel`.
     """
 
     state: PyTree
@@ -32,6 +34,8 @@ class AbstractWorldModel(nnx.Module):
     A module is called as ``model(state, action) -> (next_state, reward, discount)``; `as_model_fn`
     makes of it what the planners take. A rollout begins with ``encode(observation)``: what does not
     change in it is computed there, once.
+
+    Example: see `MLPModel` and `as_model_fn`.
     """
 
     @abc.abstractmethod
@@ -108,12 +112,15 @@ def ensemble_model_fn(model_fn: ModelFn, *, caution: float = 0.0) -> ModelFn:
 
     Args:
       model_fn: of one member.
-      caution: from 0 on; how many standard deviations of the rewards are taken off.
+      caution: static, from 0 on; how many standard deviations of the rewards are taken off.
 
     Returns:
       A model of stacked parameters [K, ...] and stacked states [K, ...]; the discount is the mean.
       Stack with ``jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)``, and repeat the first
       state K times.
+
+    Raises:
+      ValueError: if the caution is below 0.
 
     Differentiability: as the model's.
 
@@ -128,6 +135,8 @@ def ensemble_model_fn(model_fn: ModelFn, *, caution: float = 0.0) -> ModelFn:
     References: Chua et al. 2018, "Deep reinforcement learning in a handful of trials", section 4,
       for ensembles whose members keep their own states.
     """
+    if not (isinstance(caution, int | float) and caution >= 0):
+        raise ValueError(f"caution is {caution!r}, expected a Python number from 0 on.")
     return _EnsembleFn(model_fn, caution)
 
 

@@ -56,8 +56,8 @@ def lifted_plan(
       backward, N T R num_steps times, T of them at once.
 
     Raises:
-      ValueError: if the model and the action space do not fit, a number is below 1, the state is
-        not of floats, or ``initial`` has other shapes.
+      ValueError: if the model and the action space do not fit, a number is below 1, there are no
+        penalties, the state is not of floats, or ``initial`` has other shapes.
 
     Differentiability: none.
 
@@ -103,10 +103,13 @@ def lifted_plan(
         return refined.value, -refined.objectives
 
     state = jax.tree.map(jnp.asarray, state)
+    rounds = jnp.asarray(penalties)
+    if rounds.ndim != 1 or not rounds.size:
+        raise ValueError(f"penalties is {penalties!r}, expected a number for each round.")
     still = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (candidates, horizon, *leaf.shape)), state
     )
-    (latents, _), returns = jax.lax.scan(descend, (latents, still), jnp.asarray(penalties))
+    (latents, _), returns = jax.lax.scan(descend, (latents, still), rounds)
     best = select(latents, -jax.vmap(follow)(action_space.quantise(latents)))
     return make_plan(
         *(model_fn, params, state, action_space, best.value),

@@ -133,7 +133,7 @@ def _cube_symmetries() -> Iterator[_Symmetry]:
 
             def transform(field: np.ndarray, axes: Any = axes, signs: Any = signs) -> np.ndarray:
                 field = np.moveaxis(field, [a - 4 for a in axes], (-4, -3, -2))
-                return np.flip(field, [i - 4 for i in range(3) if signs[i] < 0])
+                return np.flip(field, tuple(i - 4 for i in range(3) if signs[i] < 0))
 
             moved = [tuple(s * move[a] for a, s in zip(axes, signs, strict=True)) for move in MOVES]
             order = [moved.index(move) for move in MOVES]

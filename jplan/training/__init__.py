@@ -24,7 +24,6 @@ from jplan.training._step import (
 from jplan.training._train import SCAN_STATIC, cosine_adam, train
 from jplan.training._trajectories import (
     Trajectories,
-    check_trajectories,
     collect,
     draw_windows,
 )
@@ -37,7 +36,6 @@ __all__ = [
     "Stage",
     "TrainState",
     "Trajectories",
-    "check_trajectories",
     "collect",
     "cosine_adam",
     "distill_loss",

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jplan._checks import check_sizes
 from jplan._typing import Array, PyTree
 from jplan.descent import AbstractActionSpace
 from jplan.nn import AbstractWorldModel
@@ -129,8 +130,7 @@ def imagined_loss(
       >>> loss.shape
       ()
     """
-    if not isinstance(horizon, int) or horizon < 1:
-        raise ValueError(f"horizon is {horizon!r}, expected a whole number from 1 on.")
+    check_sizes(horizon=horizon)
     graphdef, params = nnx.split((policy, model))
     count = jax.tree.leaves(observations)[0].shape[0]
 
@@ -145,7 +145,7 @@ def imagined_loss(
         return nnx.merge(graphdef, params)[1].encode(observation)
 
     firsts = jax.vmap(encode)(observations)
-    weights = jnp.ones(count, jax.tree.leaves(firsts)[0].dtype)
+    weights = jnp.ones(count)
     keys = jax.random.split(key, (horizon, count))
     _, rewards = jax.lax.scan(jax.vmap(step), (firsts, weights), keys)
     return -rewards.sum(0).mean(), {}

@@ -25,16 +25,18 @@ class Stage:
       begin_fn: from the module as the last stage left it to the one that is trained, such as
         ``MaxPlusVIN.hardened``; None trains the same module on.
       settings: see `fit`.
+      data: arguments of ``batch_fn`` after the key, see `scan_steps`.
 
     Example: see `train_stages`.
     """
 
     num_steps: int
-    batch_fn: Callable[[Array], PyTree]
+    batch_fn: Callable[..., PyTree]
     loss_fn: LossFn
     optimizer: optax.GradientTransformation
     begin_fn: Callable[[Any], nnx.Module] | None = None
     settings: Mapping[str, Any] | None = None
+    data: tuple[PyTree, ...] = ()
 
 
 def train_stages(
@@ -104,6 +106,7 @@ def train_stages(
             module, logs[name] = train(
                 module,
                 scan_fn,
+                *stage.data,
                 batch_fn=stage.batch_fn,
                 loss_fn=stage.loss_fn,
                 optimizer=stage.optimizer,

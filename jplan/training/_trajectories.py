@@ -19,6 +19,8 @@ class Trajectories:
       actions: pytree with leading axes [B, T].
       rewards: [B, T].
       discounts: [B, T], 0 where the episode ends.
+
+    Example: see `collect`.
     """
 
     states: PyTree
@@ -30,7 +32,8 @@ class Trajectories:
     def is_alive(self) -> Array:
         """[B, T]: whether the episode had not ended before the step."""
         before = jnp.cumprod(self.discounts[:, :-1] != 0, axis=1, dtype=jnp.int32)
-        return jnp.concatenate([jnp.ones_like(before[:, :1]), before], axis=1).astype(bool)
+        first = jnp.ones((len(before), 1), before.dtype)
+        return jnp.concatenate([first, before], axis=1).astype(bool)
 
     @property
     def num_steps(self) -> Array:
@@ -135,10 +138,12 @@ def draw_windows(
       weights: [B, T], from 0 on, how often a window should begin there; None for all alike.
 
     Returns:
-      `Trajectories` with leading axes [batch_size, length].
+      `Trajectories` with leading axes [batch_size, length]. If no window can begin anywhere, all
+      rewards are NaN.
 
     Raises:
-      ValueError: if leading axes differ or a number is out of range.
+      ValueError: if leading axes differ, a number is out of range, or there are more than 2^23
+        steps, which a float32 does not tell apart.
 
     Differentiability: none.
 
@@ -155,8 +160,18 @@ def draw_windows(
             f"batch_size and length are {batch_size} and {length}, expected from 1 on, and at most "
             f"{total} for the length, the steps of an episode."
         )
+    if trajectories.rewards.size > 2**23:
+        raise ValueError(
+            f"there are {trajectories.rewards.size} steps, expected at most {2**23}; draw from a "
+            "part of the episodes at a time."
+        )
     starts = trajectories.is_alive[:, : total - length + 1].astype(jnp.float32)
     if weights is not None:
+        if jnp.shape(weights) != trajectories.rewards.shape:
+            raise ValueError(
+                f"weights have shape {list(jnp.shape(weights))}, expected that of the rewards, "
+                f"{list(trajectories.rewards.shape)}."
+            )
         starts = starts * weights[:, : total - length + 1]
     # The place of a uniform number among the cumulated weights.
     edges = jnp.cumsum(starts.reshape(-1))
@@ -167,6 +182,6 @@ def draw_windows(
     return Trajectories(
         states=jax.tree.map(cut(length + 1), trajectories.states),
         actions=jax.tree.map(cut(length), trajectories.actions),
-        rewards=cut(length)(trajectories.rewards),
+        rewards=jnp.where(edges[-1] > 0, cut(length)(trajectories.rewards), jnp.nan),
         discounts=cut(length)(trajectories.discounts),
     )

@@ -96,6 +96,8 @@ def test_mistakes_get_advice(key):
         run(start, key, horizon=2, action_space=Simplex(3))
     with pytest.raises(ValueError, match="with M up to 20"):
         run(start, key, horizon=2, action_space=WIDE, initial=jnp.zeros((21, 2, 1)))
+    with pytest.raises(ValueError, match="a number for each round"):
+        run(start, key, horizon=2, action_space=WIDE, penalties=())
     count = lambda params, x, u: (x + 1, jnp.sum(u), 1.0)
     with pytest.raises(ValueError, match="expected floats"):
         lifted_plan(count, None, jnp.int32(0), key, horizon=2, action_space=WIDE)

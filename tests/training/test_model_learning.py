@@ -185,3 +185,31 @@ def test_bad_horizon():
         training.imagined_loss(
             *(None, Drift(1.0), jnp.zeros((1, 1)), jax.random.key(0)), action_space=BOX, horizon=0
         )
+
+
+@pytest.mark.parametrize("kind", ["motion", "conv"])
+def test_pictures_of_another_precision(kind, x64):
+    seen = jnp.zeros((2, 4, 5, 5, 3), jnp.float32).at[..., 2, 2, 2].set(1.0)
+    drawn = Trajectories(
+        states=seen,
+        actions=jax.nn.one_hot(jnp.zeros((2, 3), int), 4, dtype=jnp.float32),
+        rewards=jnp.zeros((2, 3), jnp.float32),
+        discounts=jnp.ones((2, 3), jnp.float32),
+    )
+    model = {
+        "motion": lambda: MotionModel(3, 4, rewards=(0.0, 1.0), hidden=4, rngs=nnx.Rngs(0)),
+        "conv": lambda: jp.nn.ConvModel((5, 5), 3, 4, features=2, hidden=2, rngs=nnx.Rngs(0)),
+    }[kind]()
+    loss = jax.jit(lambda key: training.model_loss(model, drawn, key)[0])(jax.random.key(0))
+    assert loss.dtype == jnp.float64
+    assert jnp.isfinite(loss)
+
+
+def test_what_inputs_are_scaled_by_is_not_trained():
+    policy = MLPPolicy(1, BOX, layers=1, hidden=4, mean=1.0, scale=2.0, rngs=nnx.Rngs(0))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(nnx.state(policy))]
+    assert sorted(shapes) == [(1,), (1, 4), (4,), (4, 1)]
+    with pytest.raises(ValueError, match="expected positive"):
+        MLPPolicy(2, BOX, scale=jnp.array([1.0, 0.0]), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"mean has shape \[3\]"):
+        MLPPolicy(2, BOX, mean=jnp.zeros(3), rngs=nnx.Rngs(0))

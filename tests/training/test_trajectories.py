@@ -71,6 +71,19 @@ def test_windows_begin_where_there_is_weight(episodes):
     np.testing.assert_array_equal(windows.states, np.tile(episodes.states[5, 1:4], (16, 1)))
 
 
+def test_windows_of_one_step_are_alive(episodes):
+    windows = draw_windows(episodes, jax.random.key(5), batch_size=8, length=1)
+    assert windows.is_alive.shape == (8, 1)
+    assert windows.is_alive.all()
+
+
+def test_no_place_to_begin_shows(episodes):
+    # The weight is where every episode has ended.
+    weights = jnp.zeros((8, STEPS)).at[:, 4].set(1.0)
+    windows = draw_windows(episodes, jax.random.key(6), batch_size=4, length=2, weights=weights)
+    assert jnp.isnan(windows.rewards).all()
+
+
 def test_all_steps_are_drawn_alike():
     lasting = Trajectories(
         states=jnp.tile(jnp.arange(5.0), (2, 1)),
@@ -91,6 +104,13 @@ def test_bad_input(episodes):
     short = episodes.replace(actions=episodes.actions[:, 1:])
     with pytest.raises(ValueError, match=r"actions have a leaf of shape \[8, 5, 1\]"):
         draw_windows(short, jax.random.key(0), batch_size=4, length=2)
+    with pytest.raises(ValueError, match=r"weights have shape \[6\]"):
+        draw_windows(episodes, jax.random.key(0), batch_size=4, length=2, weights=jnp.ones(6))
     none = jax.tree.map(lambda leaf: leaf[:0], episodes)
     with pytest.raises(ValueError, match="at least one episode"):
         draw_windows(none, jax.random.key(0), batch_size=1, length=1)
+
+
+def test_double_precision(x64):
+    out = jax.jit(lambda key: collect(jp.envs.spaceship(), key, 2, num_steps=3))(jax.random.key(0))
+    assert out.rewards.shape == (2, 3)
