@@ -113,11 +113,8 @@ def spaceship() -> World:
       (planet, its centre uniform in a square of side 100); ship, at rest, and waypoints are
       U(r_p + 30, 145) from the centre of the planet, a waypoint in each third of the turn, none
       overlapping. The distance 145 is chosen so that random actions earn what they earn in the
-      paper, -62.7: here -62.5, with a standard error of 0.1 over 20,000 episodes. The gravity is
-      as printed there, and so falls with the distance, not with its square. `jplan.gradient_plan`
-      on the true dynamics (40 steps, 20 candidates, 20 iterations, a new plan at every step from
-      the last one) earns 31, standard error 5 over 64 episodes: about 76 where a waypoint is
-      found, else 0; the paper's planners, whose models are learnt, 11.1 and 12.2.
+      paper, -62.7. The gravity is as printed there, and so falls with the distance, not with its
+      square.
     """
     bound = jnp.full(2, _MAX_THRUST, jnp.float32)
     thrust = Box(-bound, bound, scale=_THRUST_SCALE)
