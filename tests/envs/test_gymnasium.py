@@ -92,7 +92,7 @@ def test_a_step_needs_a_running_episode():
 
 def test_other_action_spaces_are_refused():
     class Other(AbstractActionSpace):
-        sample = decode = project = quantise = None
+        sample = decode = project = quantise = imitation_loss = None
 
     with pytest.raises(ValueError, match="got Other, expected a Simplex"):
         to_gymnasium(WORLDS["spaceship"].replace(action_space=Other()))
