@@ -14,7 +14,7 @@ def model_loss(
     windows: Trajectories,
     key: Array,
     *,
-    action_noise: Scalar = 0.25,
+    action_noise: PyTree = 0.25,
     adversary: Scalar = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
     """How wrong a model is that goes on from its own predictions.
@@ -28,7 +28,8 @@ def model_loss(
       model: see `jplan.nn.AbstractWorldModel`.
       windows: what was observed; the states are observations.
       key: consumed.
-      action_noise: standard deviation of the noise on all actions.
+      action_noise: standard deviation of the noise on all actions, or a pytree with that of each of
+        their parts. Noise as large as a part's own spread hides what the part does.
       adversary: length of a step up the gradient of the loss that actions take in addition, each by
         its sign: the loss is then of the worst actions nearby; costs a second pass.
 
@@ -59,9 +60,10 @@ def model_loss(
     check_trajectories(windows)
     leaves, treedef = jax.tree.flatten(windows.actions)
     keys = jax.random.split(key, len(leaves))
+    deviations = jax.tree.leaves(jax.tree.broadcast(action_noise, windows.actions))
     noisy = [
-        leaf + action_noise * jax.random.normal(key, leaf.shape, leaf.dtype)
-        for key, leaf in zip(keys, leaves, strict=True)
+        leaf + deviation * jax.random.normal(key, leaf.shape, leaf.dtype)
+        for key, leaf, deviation in zip(keys, leaves, deviations, strict=True)
     ]
     actions = jax.tree.unflatten(treedef, noisy)
     graphdef, params = nnx.split(model)

@@ -18,8 +18,9 @@ BOX = jp.Box(-jnp.ones(1), jnp.ones(1))
 class Drift(AbstractWorldModel):
     """A place that moves by a learnt multiple of the action; the reward is minus its square."""
 
-    def __init__(self, speed):
+    def __init__(self, speed, part=None):
         self.speed = nnx.Param(jnp.float32(speed))
+        self.part = part  # of the action that moves it, where that has several
 
     def encode(self, observation):
         return observation
@@ -28,7 +29,8 @@ class Drift(AbstractWorldModel):
         return state
 
     def predict(self, state, action):
-        following = state + self.speed[...] * action
+        move = action if self.part is None else action[self.part]
+        following = state + self.speed[...] * move
         return Prediction(
             state=following, reward=-jnp.sum(following**2), discount=jnp.ones((), jnp.float32)
         )
@@ -75,6 +77,15 @@ def test_noise_and_adversary_make_it_worse():
     # goes to 3 and 6; errors 2 and 4, rewards -9 and -36.
     worst = loss_of(2.0, action_noise=0.0, adversary=0.5)[0]
     np.testing.assert_allclose(worst, (4 + 64 + 16 + 32**2) / 2, rtol=1e-5)
+
+
+def test_noise_on_one_part_of_the_actions():
+    parts = windows().replace(actions={"go": jnp.ones((1, 2, 1)), "call": jnp.ones((1, 2, 3))})
+    loss = lambda **noise: training.model_loss(
+        Drift(1.0, "go"), parts, jax.random.key(0), action_noise=noise
+    )[0]
+    assert loss(go=0.0, call=1.0) == 0
+    assert loss(go=0.1, call=0.0) > 0
 
 
 def test_distilled_policy_by_hand():

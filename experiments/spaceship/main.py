@@ -1,0 +1,147 @@
+"""Learn a model of a spaceship's world from random flights, plan through it, learn policies."""
+
+import argparse
+import csv
+import pathlib
+
+import jax
+from episodes import draw_flights, plan_episodes, policy_episodes, random_episodes
+from picture import animate_flight, draw_paths
+from stages import (
+    CAUTION,
+    EPISODES,
+    IMAGINED_STEPS,
+    POLICY_STEPS,
+    WORLD,
+    Cautious,
+    Learning,
+    Planning,
+    distill_policy,
+    draw_episodes,
+    draw_plans,
+    imagine_policy,
+    learn_model,
+    model_errors,
+)
+
+from jplan.nn import as_model_fn
+
+PARTS = ["models", "table", "pictures", "a2c"]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/spaceship"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3])
+    parser.add_argument("--seed", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--hidden", type=int, default=128, help="units of a layer; the paper: 512")
+    parser.add_argument("--steps", type=int, default=Learning.steps, help="of the model's training")
+    parser.add_argument("--plans", type=int, default=256, help="planned flights to distil")
+    parser.add_argument("--episodes", type=int, default=64, help="unseen starts to evaluate on")
+    parser.add_argument("--a2c-steps", type=int, default=3_800_000, help="environment steps of A2C")
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
+    options = parser.parse_args()
+    options.planning, options.collected = Planning(), EPISODES
+    options.distill_steps, options.imagine_steps = POLICY_STEPS, IMAGINED_STEPS
+    if options.smoke:
+        options.out /= "smoke"
+        options.planning = Planning(horizon=2, candidates=2, num_steps=1, replan_every=2)
+        options.seeds, options.hidden, options.steps, options.collected = 1, 4, 20, 20
+        options.plans, options.episodes, options.a2c_steps = 2, 2, 160
+        options.distill_steps = options.imagine_steps = 20
+    return options
+
+
+def seeds(options):
+    return range(options.seed, options.seed + options.seeds)
+
+
+def learn(seed, options):
+    """A model, read if it has been trained, the random episodes, and the seconds it took."""
+    episodes = draw_episodes(1000 + seed, options.collected)
+    learning = Learning(steps=options.steps)
+    model, last = learn_model(learning, options.hidden, seed, episodes, options.out / "runs")
+    return model, episodes, last["seconds"]
+
+
+def models(options):
+    """How wrong the models are on unseen random episodes."""
+    for seed in seeds(options):
+        model, _, seconds = learn(seed, options)
+        unseen = draw_episodes(2000 + seed, 20 if options.smoke else 500)
+        row = {"seed": seed, "hidden": options.hidden, "train_seconds": seconds}
+        yield row | model_errors(model, unseen)
+
+
+def table(options):
+    """Every method's return on the same unseen starts."""
+    for seed in seeds(options):
+        starts = options.episodes, jax.random.key(3000 + seed)
+        row = {"seed": seed, "hidden": options.hidden, "world_steps": 0}
+        yield row | {"method": "random"} | random_episodes(*starts)
+        oracle = plan_episodes(WORLD.step_fn, None, options.planning, *starts)
+        yield row | {"method": "GBP, true world"} | oracle
+        model, episodes, _ = learn(seed, options)
+        model = Cautious(model, **CAUTION)
+        row["world_steps"] = int(episodes.num_steps)
+        found = plan_episodes(
+            *as_model_fn(model), options.planning, *starts, observe_fn=WORLD.observe_fn
+        )
+        yield row | {"method": "GBP"} | found
+        plans = draw_plans(model, options.planning, episodes, options.plans, seed)
+        training = {"hidden": options.hidden, "seed": seed, "out": options.out / "runs"}
+        policy = distill_policy(plans, episodes, steps=options.distill_steps, **training)
+        yield row | {"method": "DistGBP"} | policy_episodes(policy, *starts)
+        policy = imagine_policy(model, episodes, steps=options.imagine_steps, **training)
+        yield row | {"method": "imagined"} | policy_episodes(policy, *starts)
+
+
+def pictures(options):
+    """Flights that are planned in the model; first seed."""
+    model = Cautious(learn(options.seed, options)[0], **CAUTION)
+    flights = draw_flights(
+        *(*as_model_fn(model), options.planning, 3, jax.random.key(4000 + options.seed)),
+        observe_fn=WORLD.observe_fn,
+    )
+    draw_paths(flights, options.out / "flights.png")
+    animate_flight(
+        max(flights, key=lambda flight: flight.rewards.sum()), options.out / "flight.gif"
+    )
+
+
+def a2c(options):
+    """Advantage actor-critic, which learns in the world itself."""
+    from a2c import learn_a2c  # needs stable-baselines3
+
+    for seed in seeds(options):
+        found = learn_a2c(options.a2c_steps, options.hidden, seed, options.episodes)
+        yield {"seed": seed, "hidden": options.hidden, "method": "A2C"} | found
+
+
+def write(rows, path):
+    """A file that grows row by row."""
+    kept = []
+    for row in rows:
+        kept.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+        print("  ".join(f"{key} {value}" for key, value in kept[-1].items()), flush=True)
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(kept[0]))
+            writer.writeheader()
+            writer.writerows(kept)
+
+
+def main():
+    options = parse_arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for part in (models, table, a2c):
+        if part.__name__ in options.parts:
+            write(part(options), options.out / f"{part.__name__}.csv")
+    if "pictures" in options.parts:
+        pictures(options)
+
+
+if __name__ == "__main__":
+    main()
