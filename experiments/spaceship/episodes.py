@@ -13,7 +13,6 @@ from jplan import training
 def make_run(model_fn, planning, count, observe_fn):
     """``run(params, key) -> Episode`` of many flights in the true world."""
 
-    @jax.jit
     def run(params, key):
         reset_key, fly_key = jax.random.split(key)
         states = jax.vmap(WORLD.reset_fn)(jax.random.split(reset_key, count))
@@ -33,7 +32,8 @@ def plan_episodes(model_fn, params, planning, count, key, *, observe_fn=None):
 
 def draw_flights(model_fn, params, planning, count, key, *, observe_fn=None):
     """Some flights, to be drawn."""
-    flights = jax.device_get(make_run(model_fn, planning, count, observe_fn)(params, key))
+    run = jax.jit(make_run(model_fn, planning, count, observe_fn))
+    flights = jax.device_get(run(params, key))
     return [jax.tree.map(lambda leaf, i=i: leaf[i], flights) for i in range(count)]
 
 
@@ -45,24 +45,23 @@ def policy_episodes(policy, count, key):
         del key
         return SPACE.quantise(nnx.merge(graphdef, params)(WORLD.observe_fn(state)))
 
-    @jax.jit
     def run(params, key):
-        return training.collect(WORLD, key, count, policy_fn=functools.partial(act, params))
+        flights = training.collect(WORLD, key, count, policy_fn=functools.partial(act, params))
+        return flights.rewards.sum(1)
 
-    return timed(lambda params, key: run(params, key).rewards.sum(1), params, key)
+    return timed(run, params, key)
 
 
 def random_episodes(count, key):
     """Episodes of random actions; as `plan_episodes`."""
-    run = jax.jit(lambda key: training.collect(WORLD, key, count).rewards.sum(1))
-    return timed(lambda _, key: run(key), None, key)
+    return timed(lambda _, key: training.collect(WORLD, key, count).rewards.sum(1), None, key)
 
 
 def timed(run, params, key):
-    """A row: mean return, its standard error, and the time of an action in a second run."""
-    jax.block_until_ready(run(params, key))
+    """A row: mean return, its standard error, and the time of an action, compilation left out."""
+    compiled = jax.jit(run).lower(params, key).compile()
     begin = time.perf_counter()
-    returns = jax.block_until_ready(run(params, key))
+    returns = jax.block_until_ready(compiled(params, key))
     seconds = time.perf_counter() - begin
     return {
         "mean_return": float(returns.mean()),

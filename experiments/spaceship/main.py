@@ -1,21 +1,16 @@
 """Learn a model of a spaceship's world from random flights, plan through it, learn policies."""
 
-import argparse
 import csv
-import pathlib
 
 import jax
 from episodes import draw_flights, plan_episodes, policy_episodes, random_episodes
+from options import parse_arguments
 from picture import animate_flight, draw_paths
 from stages import (
     CAUTION,
-    EPISODES,
-    IMAGINED_STEPS,
-    POLICY_STEPS,
     WORLD,
     Cautious,
     Learning,
-    Planning,
     distill_policy,
     draw_episodes,
     draw_plans,
@@ -26,34 +21,6 @@ from stages import (
 
 from jplan.nn import as_model_fn
 
-PARTS = ["models", "table", "pictures", "a2c"]
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/spaceship"))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3])
-    parser.add_argument("--seed", type=int, default=0, help="first seed")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
-    parser.add_argument("--hidden", type=int, default=128, help="units of a layer; the paper: 512")
-    parser.add_argument("--steps", type=int, default=Learning.steps, help="of the model's training")
-    parser.add_argument("--plans", type=int, default=256, help="planned flights to distil")
-    parser.add_argument("--episodes", type=int, default=64, help="unseen starts to evaluate on")
-    parser.add_argument("--a2c-steps", type=int, default=3_800_000, help="environment steps of A2C")
-    parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
-    options = parser.parse_args()
-    options.planning, options.collected = Planning(), EPISODES
-    options.distill_steps, options.imagine_steps = POLICY_STEPS, IMAGINED_STEPS
-    if options.smoke:
-        options.out /= "smoke"
-        options.planning = Planning(horizon=2, candidates=2, num_steps=1, replan_every=2)
-        options.seeds, options.hidden, options.steps, options.collected = 1, 4, 20, 20
-        options.plans, options.episodes, options.a2c_steps = 2, 2, 160
-        options.distill_steps = options.imagine_steps = 20
-    return options
-
 
 def seeds(options):
     return range(options.seed, options.seed + options.seeds)
@@ -61,8 +28,9 @@ def seeds(options):
 
 def learn(seed, options):
     """A model, read if it has been trained, the random episodes, and the seconds it took."""
-    episodes = draw_episodes(1000 + seed, options.collected)
-    learning = Learning(steps=options.steps)
+    episodes = draw_episodes(1000 + seed, options.flights)
+    names = "steps", "windows", "length", "noise"
+    learning = Learning(**{name: getattr(options, name) for name in names})
     model, last = learn_model(learning, options.hidden, seed, episodes, options.out / "runs")
     return model, episodes, last["seconds"]
 
@@ -93,9 +61,10 @@ def table(options):
         yield row | {"method": "GBP"} | found
         plans = draw_plans(model, options.planning, episodes, options.plans, seed)
         training = {"hidden": options.hidden, "seed": seed, "out": options.out / "runs"}
-        policy = distill_policy(plans, episodes, steps=options.distill_steps, **training)
+        training |= {"steps": 20} if options.smoke else {}
+        policy = distill_policy(plans, episodes, **training)
         yield row | {"method": "DistGBP"} | policy_episodes(policy, *starts)
-        policy = imagine_policy(model, episodes, steps=options.imagine_steps, **training)
+        policy = imagine_policy(model, episodes, **training)
         yield row | {"method": "imagined"} | policy_episodes(policy, *starts)
 
 
@@ -108,7 +77,7 @@ def pictures(options):
     )
     draw_paths(flights, options.out / "flights.png")
     animate_flight(
-        max(flights, key=lambda flight: flight.rewards.sum()), options.out / "flight.gif"
+        max(flights, key=lambda flight: flight.rollout.total), options.out / "flight.gif"
     )
 
 
@@ -134,7 +103,7 @@ def write(rows, path):
 
 
 def main():
-    options = parse_arguments()
+    options = parse_arguments(__doc__)
     options.out.mkdir(parents=True, exist_ok=True)
     for part in (models, table, a2c):
         if part.__name__ in options.parts:

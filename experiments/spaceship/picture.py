@@ -56,6 +56,6 @@ def animate_flight(flight, path):
         axes.plot([x, x + thrust[1]], [y, y + thrust[0]], color="C3")
         axes.set_title(f"step {index + 1}, return {rewards[index]:.1f}")
 
-    film = animation.FuncAnimation(figure, draw, frames=len(rewards))
-    film.save(path, writer=animation.PillowWriter(fps=10))
+    film = animation.FuncAnimation(figure, draw, frames=range(1, len(rewards), 2))
+    film.save(path, writer=animation.PillowWriter(fps=8))
     plt.close(figure)

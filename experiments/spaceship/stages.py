@@ -20,7 +20,6 @@ SPACE = WORLD.action_space
 WIDTH, MOVING = 17, 4  # of an observation, and what of it changes
 ERROR_STEPS = 1, 5, 20
 CAUTION = {"limit": 2.0, "penalty": 0.5}
-EPISODES = 10_000
 POLICY_BATCH, POLICY_RATE, POLICY_STEPS = 256, 1e-3, 6000
 IMAGINED, IMAGINED_HORIZON, IMAGINED_STEPS = 64, 20, 3000
 
@@ -30,10 +29,10 @@ class Learning:
     """Training of the model."""
 
     steps: int = 5000
-    rate: float = 1e-3
-    windows: int = 64
-    length: int = 10
-    noise: float = 0.25  # on the signal; on thrusts it would hide what they do
+    rate: float = 2e-3
+    windows: int = 128
+    length: int = 5
+    noise: float = 0.1  # on the signal; on thrusts it would hide what they do
     contact_weight: float = 100.0  # of windows in which a waypoint is signalled
 
 
@@ -268,23 +267,25 @@ def learn_policy(name, episodes, *data, batch_fn, loss_fn, hidden, seed, steps, 
     return policy
 
 
-def distill_policy(plans, episodes, **options):
+def distill_policy(plans, episodes, *, steps=POLICY_STEPS, **options):
     """DistGBP: a policy that imitates plans."""
     return learn_policy(
         *("distilled", episodes, plans),
         batch_fn=distill_batch,
         loss_fn=distill_loss,
         plans=len(plans.rewards),
+        steps=steps,
         **options,
     )
 
 
-def imagine_policy(model, episodes, **options):
+def imagine_policy(model, episodes, *, steps=IMAGINED_STEPS, **options):
     """A policy that was trained by its own return in the model."""
     graphdef, params = nnx.split(model)
     return learn_policy(
         *("imagined", episodes, episodes, params),
         batch_fn=imagine_batch,
         loss_fn=make_imagine_loss(graphdef),
+        steps=steps,
         **options,
     )
