@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import animation
+from matplotlib.patches import Circle
 
 from jplan import viz
 
@@ -13,11 +14,11 @@ def draw_world(axes, flight):
     """Planet and waypoints of a flight, on axes that hold all of it."""
     planet, waypoints = flight.rollout.states.planet[0], flight.rollout.states.waypoints[0]
     radius = float(flight.rollout.states.planet_radius[0])
-    axes.add_patch(plt.Circle(planet[::-1], radius, color="0.3"))
+    axes.add_patch(Circle(planet[::-1], radius, color="0.3"))
     for place, size, colour in zip(
         waypoints, flight.rollout.states.waypoint_radii[0], COLOURS, strict=False
     ):
-        axes.add_patch(plt.Circle(place[::-1], float(size), color=colour, alpha=0.4))
+        axes.add_patch(Circle(place[::-1], float(size), color=colour, alpha=0.4))
     points = np.concatenate([flight.rollout.states.position, waypoints, planet[None]])
     low, high = points.min(0) - 45, points.max(0) + 45
     axes.set(xlim=(low[1], high[1]), ylim=(low[0], high[0]), aspect="equal", xticks=[], yticks=[])
@@ -50,9 +51,7 @@ def animate_flight(flight, path):
         y, x = flight.rollout.states.position[index + 1]
         thrust = 60 * flight.actions["thrust"][index]
         colour = COLOURS[flight.actions["signal"][index].argmax()]
-        axes.add_patch(
-            plt.Circle((x, y), float(flight.rollout.states.ship_radius[0]), color=colour)
-        )
+        axes.add_patch(Circle((x, y), float(flight.rollout.states.ship_radius[0]), color=colour))
         axes.plot([x, x + thrust[1]], [y, y + thrust[0]], color="C3")
         axes.set_title(f"step {index + 1}, return {rewards[index]:.1f}")
 

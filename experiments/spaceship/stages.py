@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Hashable
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,7 @@ class Planning:
     def optimizer(self):
         """Adam; thrusts are smaller than logits, and so are their steps."""
         adam = functools.partial(optax.adam, eps_root=1e-8)
+        rates: dict[Hashable, optax.GradientTransformation]
         rates = {"thrust": adam(self.thrust_rate), "signal": adam(self.signal_rate)}
         return optax.partition(rates, {name: name for name in rates})
 
