@@ -1,10 +1,9 @@
 """Accuracy against model evaluations and against time: gradient descent, tree search, chance."""
 
 import dataclasses
-import functools
 
 import jax
-from episodes import run_closed
+from episodes import FirstAction, run_closed
 from flax import nnx
 from stages import ACTIONS, Discounted, make_planner
 
@@ -58,11 +57,7 @@ def run_budget(model, planning, size, seed, smoke):
     """Rows of the figure; all see the same maps."""
     entries = list(contenders(model, planning))
     for method, count, passes, (plan, params) in entries[:1] if smoke else entries:
-        act = functools.partial(first_action, plan)
-        row = run_closed(act, params, size, 4 if smoke else MAPS, jax.random.key(4000 + seed))
+        row = run_closed(
+            FirstAction(plan), params, size, 4 if smoke else MAPS, jax.random.key(4000 + seed)
+        )
         yield {"method": method, "count": count, "passes": passes} | row
-
-
-def first_action(plan, params, picture, key):
-    """What a planner does next."""
-    return plan(params, picture, key).actions[0]

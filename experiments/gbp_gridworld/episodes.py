@@ -1,15 +1,17 @@
 """Episodes in the true world: closed loop, open loop, or by a policy."""
 
+import dataclasses
+import functools
 import math
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from flax import nnx
+from stages import ACTIONS
 
 from jplan import envs
-
-CHUNK = 64  # episodes that plan at once
 
 
 def take(tree, index):
@@ -22,7 +24,30 @@ def put(tree, index, entries):
     return jax.tree.map(lambda leaf, entry: leaf.at[index].set(entry), tree, entries)
 
 
-def run_closed(act, params, size, count, key):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def advance(act, size, params, states, keys):
+    """One step of every episode."""
+    world = envs.crash_gridworld(size)
+    step = lambda state, key: world.step_fn(None, state, act(params, world.observe_fn(state), key))
+    return jax.vmap(step)(states, keys)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def follow(plan, size, params, states, keys):
+    """Rewards of whole plans, [episodes, T]."""
+    world = envs.crash_gridworld(size)
+
+    def step(state, action):
+        state, reward, _ = world.step_fn(None, state, action)
+        return state, reward
+
+    def episode(state, key):
+        return jax.lax.scan(step, state, plan(params, world.observe_fn(state), key).actions)[1]
+
+    return jax.vmap(episode)(states, keys)
+
+
+def run_closed(act, params, size, count, key, at_once=64):
     """Episodes of ``act(params, picture, key) -> action``; only those that go on are planned.
 
     Returns a row: shares of goals and crashes, and the time of an action after the first call.
@@ -31,14 +56,7 @@ def run_closed(act, params, size, count, key):
     reset_key, key = jax.random.split(key)
     states = jax.jit(jax.vmap(world.reset_fn))(jax.random.split(reset_key, count))
 
-    @jax.jit
-    def advance(params, states, keys):
-        def one(state, key):
-            return world.step_fn(None, state, act(params, world.observe_fn(state), key))
-
-        return jax.vmap(one)(states, keys)
-
-    width = min(count, CHUNK)
+    width = min(count, at_once)
     is_alive = np.ones(count, bool)
     reached, crashed = np.zeros(count, bool), np.zeros(count, bool)
     calls, begin = 0, math.inf
@@ -48,7 +66,9 @@ def run_closed(act, params, size, count, key):
         keys = jax.random.split(step_key, count)
         for first in range(0, len(alive), width):
             chosen = np.resize(alive[first : first + width], width)  # the last are repeated
-            following, rewards, discounts = advance(params, take(states, chosen), keys[chosen])
+            following, rewards, discounts = advance(
+                *(act, size, params, take(states, chosen), keys[chosen])
+            )
             states = put(states, chosen, following)
             reached[chosen] = np.asarray(rewards) == 1
             crashed[chosen] = np.asarray(rewards) == -1
@@ -61,34 +81,15 @@ def run_closed(act, params, size, count, key):
     return {"success": reached.mean(), "crashed": crashed.mean(), "ms": 1000 * seconds}
 
 
-def run_open(plan, params, size, count, key):
+def run_open(plan, params, size, count, key, at_once=64):
     """Episodes in which the first plan is carried out to its end."""
     world = envs.crash_gridworld(size)
     reset_key, plan_key = jax.random.split(key)
     states = jax.jit(jax.vmap(world.reset_fn))(jax.random.split(reset_key, count))
     keys = jax.random.split(plan_key, count)
 
-    @jax.jit
-    def episode(params, states, keys):
-        def one(state, key):
-            actions = plan(params, world.observe_fn(state), key).actions
-            step = lambda state, action: (lambda s, r, d: (s, (r, d)))(
-                *world.step_fn(None, state, action)
-            )
-            return jax.lax.scan(step, state, actions)[1][0]
-
-        return jax.vmap(one)(states, keys)
-
-    rewards = [
-        np.asarray(
-            episode(
-                params,
-                take(states, slice(first, first + CHUNK)),
-                keys[first : first + CHUNK],
-            )
-        )
-        for first in range(0, count, CHUNK)
-    ]
+    parts = [slice(first, first + at_once) for first in range(0, count, at_once)]
+    rewards = [follow(plan, size, params, take(states, part), keys[part]) for part in parts]
     rewards = np.concatenate(rewards)
     return {"success": (rewards == 1).any(1).mean(), "crashed": (rewards == -1).any(1).mean()}
 
@@ -96,9 +97,25 @@ def run_open(plan, params, size, count, key):
 def policy_action(policy):
     """``act`` and params of a policy, whose likeliest action is taken."""
     graphdef, params = nnx.split(policy)
+    return LikeliestAction(graphdef), params
 
-    def act(params, picture, key):
+
+@dataclasses.dataclass(frozen=True)
+class FirstAction:
+    """What a planner does next."""
+
+    plan: Callable
+
+    def __call__(self, params, picture, key):
+        return self.plan(params, picture, key).actions[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class LikeliestAction:
+    """What a policy does next."""
+
+    graphdef: nnx.GraphDef
+
+    def __call__(self, params, picture, key):
         del key
-        return jax.nn.one_hot(nnx.merge(graphdef, params)(picture).argmax(), 4)
-
-    return act, params
+        return jax.nn.one_hot(nnx.merge(self.graphdef, params)(picture).argmax(), ACTIONS)

@@ -1,21 +1,20 @@
 """Learn a model of a gridworld from random episodes, plan through it, distil the plans."""
 
 import argparse
-import csv
-import functools
 import itertools
 import pathlib
 
 import jax
-from budget import first_action, run_budget
-from episodes import policy_action, run_closed, run_open
+from budget import run_budget
+from episodes import FirstAction, policy_action, run_closed, run_open
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
+from rows import write
 from stages import (
+    DISTILLING,
     EPISODES,
     LEARNING,
     PLANNING,
     PLANS,
-    POLICY_STEPS,
     SMOKE,
     draw_episodes,
     draw_plans,
@@ -41,6 +40,8 @@ def parse_arguments():
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--maps", type=int, default=500, help="unseen maps to evaluate on")
+    parser.add_argument("--at-once", type=int, default=64, help="episodes that plan at once")
+    parser.add_argument("--plans", type=int, help="to distil; 8,000 or 5,000 by default")
     parser.add_argument("--no-policy", action="store_true", help="leave DistGBP out")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
@@ -57,20 +58,22 @@ def table(options):
         model, row = learn(name, size, noise, seed, options)
         planning = planning_of(name, size, options)
         plan, params = make_planner(model, planning)
-        act = functools.partial(first_action, plan)
         key = jax.random.key(3000 + seed)  # of unseen maps
-        maps = size, options.maps, key
-        yield row | {"method": "GBP"} | run_closed(act, params, *maps)
+        maps = size, options.maps, key, options.at_once
+        yield row | {"method": "GBP"} | run_closed(FirstAction(plan), params, *maps)
         yield row | {"method": "GBP, open loop"} | run_open(plan, params, *maps)
         if noise and not options.no_policy:
-            count = 100 if options.smoke else PLANS[size]
-            episodes = episodes_of(size, seed, options)[0]
-            plans = draw_plans(model, planning, size, seed, episodes, count)
-            steps = 20 if options.smoke else POLICY_STEPS
-            policy = learn_policy(
-                *(plans, name, size, noise, seed, planning, steps), options.out / "runs"
-            )
+            policy = distil(model, planning, size, name, noise, seed, options)
             yield row | {"method": "DistGBP"} | run_closed(*policy_action(policy), *maps)
+
+
+def distil(model, planning, size, name, noise, seed, options):
+    """A policy of the plans from states of the random episodes."""
+    count = 100 if options.smoke else options.plans or PLANS[size]
+    steps = 20 if options.smoke else DISTILLING[name].steps
+    episodes = episodes_of(size, seed, options)[0]
+    plans = draw_plans(model, planning, size, seed, episodes, count, options.at_once)
+    return learn_policy(plans, name, size, noise, seed, planning, steps, options.out / "runs")
 
 
 def budget(options):
@@ -127,20 +130,6 @@ def learn(name, size, noise, seed, options):
     taken = int(episodes[0].num_steps)
     row = {"size": size, "model": name, "noise": noise, "seed": seed, "world_steps": taken}
     return model, row | {"train_seconds": round(last["seconds"])}
-
-
-def write(rows, path):
-    """A file that grows row by row; all rows as they went into it."""
-    kept = []
-    for row in rows:
-        kept.append({k: round(v, 4) if hasattr(v, "__float__") else v for k, v in row.items()})
-        print("  ".join(f"{key} {value}" for key, value in kept[-1].items()), flush=True)
-        names = list(dict.fromkeys(name for row in kept for name in row))
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(kept)
-    return kept
 
 
 def main():

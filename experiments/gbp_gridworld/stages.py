@@ -10,21 +10,22 @@ import optax
 from flax import nnx
 
 import jplan as jp
-from jplan import envs, training
+from jplan import envs, planners, training
 from jplan.nn import ConvModel, ConvPolicy, MotionModel, as_model_fn
 
 SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 EPISODES = 10_000
-WINDOWS, LENGTH = 32, 4  # of a training step of the model
+LENGTH = 4  # of a window, in steps
 GOAL_WEIGHT = 4.0  # of windows from episodes that reach the goal
 ACTIONS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Learning:
-    """Steps and learning rate of a model."""
+    """Steps, windows of each, and learning rate."""
 
     steps: int
+    windows: int
     rate: float
 
 
@@ -41,19 +42,18 @@ class Planning:
     score: str
 
 
-LEARNING = {"motion": Learning(1500, 3e-3), "conv": Learning(6000, 3e-3)}
+LEARNING = {"motion": Learning(1500, 32, 3e-3), "conv": Learning(4000, 256, 3e-3)}
 # By model and size. The first of each follows the paper where that gives a number.
 PLANNING = {
     ("motion", 8): Planning(16, 32, 20, 0.3, 0.3, 0.97, "hard"),
     ("motion", 16): Planning(32, 64, 20, 0.3, 0.3, 0.97, "hard"),
     ("conv", 8): Planning(10, 20, 10, 0.3, 1.0, 1.0, "soft"),
-    ("conv", 16): Planning(15, 20, 10, 0.3, 1.0, 1.0, "soft"),
+    ("conv", 16): Planning(24, 20, 15, 0.3, 0.3, 0.97, "hard"),
 }
 SMOKE = Planning(4, 2, 2, 0.3, 0.3, 1.0, "hard")
-# Layers, maps and units of the policy as in the paper; fewer plans than its 24,000 and 75,000.
-POLICIES = {8: (2, 16, 16), 16: (3, 64, 64)}
-PLANS = {8: 8_000, 16: 5_000}
-POLICY_STEPS, POLICY_BATCH, POLICY_RATE = 6000, 256, 3e-3
+POLICIES = {8: (2, 16, 16), 16: (3, 64, 64)}  # layers, maps and units, as in the paper
+PLANS = {8: 8_000, 16: 5_000}  # fewer than its 24,000 and 75,000
+DISTILLING = {"motion": Learning(2000, 64, 1e-2), "conv": Learning(6000, 256, 3e-3)}
 
 
 @functools.cache
@@ -76,13 +76,13 @@ def make_model(name, size, seed):
 
 
 @functools.cache
-def make_batch_fn(size):
+def make_batch_fn(size, count):
     """Windows of episodes, as pictures."""
     look = jax.vmap(jax.vmap(envs.crash_gridworld(size).observe_fn))
 
     def batch_fn(key, episodes, weights):
         windows = training.draw_windows(
-            episodes, key, batch_size=WINDOWS, length=LENGTH, weights=weights
+            episodes, key, batch_size=count, length=LENGTH, weights=weights
         )
         return dataclasses.replace(windows, states=look(windows.states))
 
@@ -97,20 +97,21 @@ def make_model_loss(noise):
 
 def learn_model(name, size, noise, seed, steps, episodes, out):
     """A trained model, and the row of its last metrics."""
+    learning = LEARNING[name]
     model, rows = training.train(
         make_model(name, size, seed),
         SCAN,
         *episodes,
-        batch_fn=make_batch_fn(size),
+        batch_fn=make_batch_fn(size, learning.windows),
         loss_fn=make_model_loss(noise),
-        optimizer=training.cosine_adam(LEARNING[name].rate, steps),
+        optimizer=training.cosine_adam(learning.rate, steps),
         key=jax.random.key(seed),
         num_steps=steps,
         directory=out / f"{name}_{size}_{noise}_{seed}",
         settings={
             "steps": steps,
-            "rate": LEARNING[name].rate,
-            "windows": [WINDOWS, LENGTH, GOAL_WEIGHT],
+            "rate": learning.rate,
+            "windows": [learning.windows, LENGTH, GOAL_WEIGHT],
             "episodes": len(episodes[0].rewards),
         },
         checkpoint_every=1000,
@@ -131,40 +132,47 @@ class Discounted:
         return state, reward, self.discount * discount
 
 
-def make_planner(model, planning):
-    """``plan(params, picture, key) -> Plan`` and the params of a model."""
-    model_fn, params = as_model_fn(model)
-    graphdef = nnx.graphdef(model)
+@dataclasses.dataclass(frozen=True)
+class GradientPlanner:
+    """GBP on a model; equal for equal budgets and models of one form, so nothing recompiles."""
 
-    def plan(params, picture, key):
+    graphdef: nnx.GraphDef
+    planning: Planning
+
+    def __call__(self, params, picture, key):
+        """The `jplan.Plan` of one picture."""
+        model = nnx.merge(self.graphdef, params)
         return jp.gradient_plan(
-            Discounted(model_fn, planning.discount),
+            Discounted(as_model_fn(model)[0], self.planning.discount),
             params,
-            nnx.merge(graphdef, params).encode(picture),
+            model.encode(picture),
             key,
-            horizon=planning.horizon,
-            action_space=jp.Simplex(ACTIONS, scale=planning.scale),
-            candidates=planning.candidates,
-            num_steps=planning.num_steps,
-            optimizer=optax.adam(planning.rate, eps_root=1e-8),
-            score=planning.score,
+            horizon=self.planning.horizon,
+            action_space=jp.Simplex(ACTIONS, scale=self.planning.scale),
+            candidates=self.planning.candidates,
+            num_steps=self.planning.num_steps,
+            optimizer=optax.adam(self.planning.rate, eps_root=1e-8),
+            score=self.planning.score,
         )
 
-    return plan, params
+
+def make_planner(model, planning):
+    """``plan(params, picture, key) -> Plan`` and the params of a model."""
+    graphdef, params = nnx.split(model)
+    return GradientPlanner(graphdef, planning), params
 
 
-def draw_plans(model, planning, size, seed, episodes, count, chunk=100):
+@functools.partial(jax.jit, static_argnames="plan")
+def plan_some(plan, params, pictures, keys):
+    """Plans as episodes of pictures."""
+    found = training.plan_trajectories(jax.vmap(plan, in_axes=(None, 0, 0))(params, pictures, keys))
+    picture = jax.vmap(jax.vmap(nnx.merge(plan.graphdef, params).decode))
+    return dataclasses.replace(found, states=picture(found.states).astype(jnp.float16))
+
+
+def draw_plans(model, planning, size, seed, episodes, count, chunk):
     """Plans of the model from states of the random episodes, as episodes of pictures."""
     plan, params = make_planner(model, planning)
-    graphdef = nnx.graphdef(model)
-
-    @jax.jit
-    def some(params, pictures, keys):
-        plans = jax.vmap(plan, in_axes=(None, 0, 0))(params, pictures, keys)
-        found = training.plan_trajectories(plans)
-        picture = jax.vmap(jax.vmap(nnx.merge(graphdef, params).decode))
-        return dataclasses.replace(found, states=picture(found.states).astype(jnp.float16))
-
     begin_key, plan_key = jax.random.split(jax.random.key(2000 + seed))
     starts = training.draw_windows(episodes, begin_key, batch_size=count, length=1)
     pictures = jax.vmap(envs.crash_gridworld(size).observe_fn)(
@@ -172,16 +180,21 @@ def draw_plans(model, planning, size, seed, episodes, count, chunk=100):
     )
     keys = jax.random.split(plan_key, count)
     parts = [
-        some(params, pictures[first : first + chunk], keys[first : first + chunk])
+        plan_some(plan, params, pictures[first : first + chunk], keys[first : first + chunk])
         for first in range(0, count, chunk)
     ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def policy_batch(key, plans):
+@functools.cache
+def make_policy_batch_fn(count):
     """Steps of plans."""
-    windows = training.draw_windows(plans, key, batch_size=POLICY_BATCH, length=1)
-    return dataclasses.replace(windows, states=windows.states.astype(jnp.float32))
+
+    def batch_fn(key, plans):
+        windows = training.draw_windows(plans, key, batch_size=count, length=1)
+        return dataclasses.replace(windows, states=windows.states.astype(jnp.float32))
+
+    return batch_fn
 
 
 def policy_loss(policy, windows, key):
@@ -190,27 +203,46 @@ def policy_loss(policy, windows, key):
     return training.distill_loss(policy, windows, action_space=jp.Simplex(ACTIONS))
 
 
+class PlannerPolicy(nnx.Module):
+    """A planner on the map of a picture as the policy: its logits where the agent is."""
+
+    def __init__(self, *, rngs):
+        self.planner = planners.MaxPlusVIN(ACTIONS, 2, rngs=rngs)
+
+    def __call__(self, picture):
+        return jnp.einsum("hw,hwa->a", picture[..., 2], self.planner(picture[..., :2]))
+
+
+def make_policy(name, size, seed):
+    """An untrained policy: the paper's network for its kind of model."""
+    rngs = nnx.Rngs(seed)
+    if name == "motion":
+        return PlannerPolicy(rngs=rngs)
+    layers, features, hidden = POLICIES[size]
+    network = {"layers": layers, "features": features, "hidden": hidden}
+    return ConvPolicy((size, size), 3, jp.Simplex(ACTIONS), **network, rngs=rngs)
+
+
 def learn_policy(plans, name, size, noise, seed, planning, steps, out):
     """DistGBP."""
-    layers, features, hidden = POLICIES[size]
-    policy = ConvPolicy(
-        *((size, size), 3, jp.Simplex(ACTIONS)),
-        layers=layers,
-        features=features,
-        hidden=hidden,
-        rngs=nnx.Rngs(seed),
-    )
+    distilling = DISTILLING[name]
     policy, _ = training.train(
-        policy,
+        make_policy(name, size, seed),
         SCAN,
         plans,
-        batch_fn=policy_batch,
+        batch_fn=make_policy_batch_fn(distilling.windows),
         loss_fn=policy_loss,
-        optimizer=training.cosine_adam(POLICY_RATE, steps),
+        optimizer=training.cosine_adam(distilling.rate, steps),
         key=jax.random.key(seed),
         num_steps=steps,
         directory=out / f"policy_{name}_{size}_{noise}_{seed}",
-        settings={"steps": steps, "plans": len(plans.rewards)} | dataclasses.asdict(planning),
+        settings={
+            "steps": steps,
+            "rate": distilling.rate,
+            "windows": distilling.windows,
+            "plans": len(plans.rewards),
+            **dataclasses.asdict(planning),
+        },
         checkpoint_every=1000,
         label=f"policy {name} {size}x{size}, seed {seed}",
     )

@@ -11,6 +11,7 @@ from jplan.training._imitation import (
     sampled_imitation_loss,
 )
 from jplan.training._model_learning import model_loss
+from jplan.training._planner_loss import planner_loss
 from jplan.training._policies import distill_loss, imagined_loss, plan_trajectories
 from jplan.training._stages import Stage, train_stages
 from jplan.training._step import (
@@ -50,6 +51,7 @@ __all__ = [
     "mapped_imitation_loss",
     "model_loss",
     "plan_trajectories",
+    "planner_loss",
     "sampled_imitation_loss",
     "save",
     "scan_steps",

@@ -134,6 +134,56 @@ def test_imagined_return_is_that_of_a_rollout():
     np.testing.assert_allclose(-loss, total, rtol=1e-5)
 
 
+def test_planner_loss_by_hand():
+    # From the plan 0 one step down (1 + speed x)^2 leads to -2 rate speed; the expert does -0.4.
+    still = jp.Box(-jnp.ones(1), jnp.ones(1), scale=0.0)
+    expert = Trajectories(
+        states=jnp.array([[[1.0], [0.6]]]),
+        actions=jnp.array([[[-0.4]]]),
+        rewards=jnp.zeros((1, 1)),
+        discounts=jnp.ones((1, 1)),
+    )
+
+    def loss(speed):
+        return training.planner_loss(
+            *(Drift(speed), expert, jax.random.key(0)),
+            action_space=still,
+            num_steps=1,
+            optimizer=optax.sgd(0.1),
+        )[0]
+
+    value, slope = jax.value_and_grad(loss)(1.5)
+    np.testing.assert_allclose(value, (0.4 - 0.3) ** 2 / 2, rtol=1e-5)
+    np.testing.assert_allclose(slope, (0.4 - 0.3) * -0.2, rtol=1e-5)
+
+
+def test_model_learns_from_what_is_planned_through_it():
+    """The expert stops at 0 by steps that are right at speed 0.5, and nothing else is shown."""
+    steps = jnp.linspace(-0.4, 0.4, 5)[:, None, None] / 0.5
+    experts = Trajectories(
+        states=jnp.concatenate([-0.5 * steps, 0 * steps], axis=1),
+        actions=steps,
+        rewards=jnp.zeros((5, 1)),
+        discounts=jnp.ones((5, 1)),
+    )
+    model, rows = training.train(
+        Drift(1.0),
+        jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC),
+        experts,
+        batch_fn=lambda key, experts: experts,
+        loss_fn=lambda *inputs: training.planner_loss(
+            *inputs, action_space=BOX, num_steps=20, optimizer=optax.sgd(0.4)
+        ),
+        optimizer=optax.adam(3e-2),
+        key=jax.random.key(0),
+        num_steps=100,
+        steps_per_call=50,
+        progress=False,
+    )
+    np.testing.assert_allclose(model.speed[...], 0.5, atol=0.02)
+    assert rows[-1]["loss"] < 1e-3
+
+
 def test_joint_training_reaches_the_model_too():
     policy = MLPPolicy(1, BOX, layers=1, hidden=4, rngs=nnx.Rngs(1))
 
@@ -195,6 +245,13 @@ def test_bad_horizon():
     with pytest.raises(ValueError, match="horizon is 0"):
         training.imagined_loss(
             *(None, Drift(1.0), jnp.zeros((1, 1)), jax.random.key(0)), action_space=BOX, horizon=0
+        )
+
+
+def test_plans_of_no_steps():
+    with pytest.raises(ValueError, match="num_steps is 0"):
+        training.planner_loss(
+            Drift(1.0), windows(), jax.random.key(0), action_space=BOX, num_steps=0
         )
 
 

@@ -1,0 +1,93 @@
+"""Planners with growing budgets, and how often each evaluates the model."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jplan import planners
+
+BUDGETS = [1, 3, 10, 30]
+
+
+def contenders(name, task):
+    """Planner, model evaluations of a plan, and ``plan(params, state, key) -> Plan``.
+
+    A pass forward counts as one evaluation, and so does one backward.
+    """
+    setting = {"horizon": task.horizon, "action_space": task.action_space}
+    steps = task.horizon
+    for budget in BUDGETS:
+        yield "random shooting", 20 * budget * steps, shooting(task, setting, 20 * budget)
+        yield "GBP", 20 * steps * (2 * budget + 2), descent(task, setting, budget)
+        yield "CEM", 100 * steps * budget, sampling(planners.cem_plan, task, setting, budget)
+        yield (
+            "CEM with gradients",
+            (100 + 2 * 10 * 2) * steps * budget,
+            sampling(planners.cem_plan, task, setting, budget, gradient_steps=2),
+        )
+        options = {"temperature": task.temperature}
+        yield (
+            "MPPI",
+            100 * steps * budget,
+            sampling(planners.mppi_plan, task, setting, budget, **options),
+        )
+        if name == "tables":
+            yield "MCTS", 20 * budget * (steps + 1) + 3 * steps, search(task, setting, 20 * budget)
+        if task.has_derivatives:
+            yield "lifted states", 20 * steps * 3 * 2 * 10 * budget, lifted(task, setting, budget)
+            width = 3  # numbers in state and action
+            yield "iLQR", steps * budget * (19 + 3 * width), regulator(task, setting, budget)
+
+
+def shooting(task, setting, count):
+    """The best of random plans."""
+    return lambda params, state, key: planners.gradient_plan(
+        *(task.model_fn, params, state, key), candidates=count, num_steps=0, **setting
+    )
+
+
+def descent(task, setting, budget):
+    """20 candidates, more and more gradient steps."""
+    return lambda params, state, key: planners.gradient_plan(
+        *(task.model_fn, params, state, key),
+        candidates=20,
+        num_steps=budget,
+        optimizer=optax.adam(0.3, eps_root=1e-8),
+        **setting,
+    )
+
+
+def sampling(planner, task, setting, budget, **options):
+    """100 candidates, more and more rounds."""
+    return lambda params, state, key: planner(
+        *(task.model_fn, params, state, key), num_steps=budget, **setting, **options
+    )
+
+
+def search(task, setting, count):
+    """More and more simulations."""
+    return lambda params, state, key: planners.mcts_plan(
+        *(task.model_fn, params, state, key), num_simulations=count, **setting
+    )
+
+
+def lifted(task, setting, budget):
+    """20 candidates, three penalties, more and more steps with each."""
+    return lambda params, state, key: planners.lifted_plan(
+        *(task.model_fn, params, state, key), candidates=20, num_steps=10 * budget, **setting
+    )
+
+
+def regulator(task, setting, budget):
+    """From random actions, more and more steps."""
+
+    def plan(params, state, key):
+        initial = task.action_space.decode(task.action_space.sample(key, (task.horizon,)))
+        return planners.ilqr_plan(
+            *(task.model_fn, params, state),
+            initial=jax.tree.map(jnp.asarray, initial),
+            action_space=setting["action_space"],
+            num_steps=budget,
+        )
+
+    return plan

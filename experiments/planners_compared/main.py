@@ -1,0 +1,106 @@
+"""Every planner of actions on worlds that are known: return against evaluations and seconds."""
+
+import argparse
+import csv
+import pathlib
+import time
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from contenders import contenders
+from tasks import TASKS, best_returns
+
+from jplan import viz
+
+COLUMNS = ["task", "planner", "evaluations", "return", "standard_error", "ms", "compile_seconds"]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/planners_compared"))
+    parser.add_argument("--task", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--starts", type=int, default=64, help="first states, planned at once")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
+    options = parser.parse_args()
+    if options.smoke:
+        options.out /= "smoke"
+        options.task, options.starts = ["tables"], 2
+    return options
+
+
+def measure(task, plan, key):
+    """Mean return of the quantised plans, its standard error, ms a plan, compile seconds."""
+    run = jax.jit(jax.vmap(lambda params, state, key: plan(params, state, key).hard_return))
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        keys = jax.random.split(key, len(jax.tree.leaves(task.states)[0]))
+        returns = np.asarray(run(task.params, task.states, keys))
+        times.append(time.perf_counter() - begin)
+    error = returns.std() / len(returns) ** 0.5
+    return [returns.mean(), error, 1000 * min(times[1:]) / len(returns), times[0] - min(times[1:])]
+
+
+def compare(name, options):
+    """Rows of one task."""
+    task_key, plan_key = jax.random.split(jax.random.key(options.seed))
+    task = TASKS[name](task_key, options.starts)
+    entries = list(contenders(name, task))
+    for planner, evaluations, plan in entries[:5] if options.smoke else entries:
+        yield [name, planner, evaluations, *measure(task, plan, plan_key)]
+    if name == "tables":
+        best = np.asarray(best_returns(task))
+        yield [name, "value iteration", 0, best.mean(), best.std() / len(best) ** 0.5, 0.0, 0.0]
+
+
+def draw(rows, path):
+    """A row of panels a task: return against evaluations, and against milliseconds."""
+    tasks = list(dict.fromkeys(row[0] for row in rows))
+    figure, panels = plt.subplots(
+        *(len(tasks), 2), figsize=(10, 3.4 * len(tasks)), squeeze=False, layout="constrained"
+    )
+    names = list(dict.fromkeys(row[1] for row in rows))
+    for name, pair in zip(tasks, panels, strict=True):
+        lines = {}
+        for _, planner, evaluations, mean, error, ms, _ in (row for row in rows if row[0] == name):
+            lines.setdefault(planner, []).append((evaluations, ms, mean, error))
+        for planner, points in lines.items():
+            evaluations, ms, mean, error = np.array(sorted(points)).T
+            color = f"C{names.index(planner)}"
+            for axes, places in zip(pair, (evaluations, ms), strict=True):
+                if planner == "value iteration":
+                    axes.axhline(mean[0], color="black", linewidth=0.8, label=planner)
+                else:
+                    style = {"color": color, "marker": "o", "markersize": 4, "label": planner}
+                    axes.errorbar(places, mean, error, **style)
+                axes.set(xscale="log", title=name, ylabel="return")
+        pair[0].set_xlabel("evaluations of the model, a plan")
+        pair[1].set_xlabel("milliseconds a plan, all at once")
+        pair[1].legend(fontsize=7)
+    viz.save_figure(figure, path)
+
+
+def main():
+    options = parse_arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in options.task:
+        for row in compare(name, options):
+            rows.append(row)
+            print(" ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row), flush=True)
+            with open(options.out / "planners.csv", "w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(COLUMNS)
+                writer.writerows(
+                    [v if isinstance(v, str | int) else round(float(v), 4) for v in row]
+                    for row in rows
+                )
+    draw(rows, options.out / "planners.png")
+
+
+if __name__ == "__main__":
+    main()

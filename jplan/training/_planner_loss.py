@@ -1,0 +1,93 @@
+"""The loss of a model that is judged by what is planned through it."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jplan._checks import check_sizes
+from jplan._typing import Array, Params, PyTree
+from jplan.descent import AbstractActionSpace, refine, rollout
+from jplan.nn import AbstractWorldModel, as_model_fn
+from jplan.training._trajectories import Trajectories, check_trajectories
+
+
+def planner_loss(
+    model: AbstractWorldModel,
+    windows: Trajectories,
+    key: Array,
+    *,
+    action_space: AbstractActionSpace,
+    num_steps: int = 5,
+    optimizer: optax.GradientTransformation | None = None,
+) -> tuple[Array, dict[str, Array]]:
+    """How far the plans that are made through a model are from those of an expert.
+
+    x <- x + update(grad_x return(model, decode(x))), num_steps times;  loss = imitation(x, actions)
+
+    The gradient passes through the refinement, so the model, its encoder and the reward that it
+    believes in learn whatever makes descent find the expert's actions.
+
+    Args:
+      model: see `jplan.nn.AbstractWorldModel`.
+      windows: of an expert, with observations as states. Plans begin in the first one and are as
+        long as the window; what the expert does after an end does not count.
+      key: consumed; draws the plans that the descent begins from, one a window.
+      action_space: of the actions; its ``imitation_loss`` is the measure.
+      num_steps: static, from 1 on.
+      optimizer: of the plan; None is Adam with the step size 0.3. Its state is differentiated
+        through, so Adam needs ``eps_root``.
+
+    Returns:
+      The mean loss of the steps before an end, and the metric ``loss_first``, of the first action,
+      which is all that is carried out where plans are made anew in each step.
+
+    Raises:
+      ValueError: if leading axes differ, or ``num_steps`` is below 1.
+
+    Differentiability: as the gradient of the model's return in the actions is.
+
+    Example:
+      >>> import jplan as jp
+      >>> model = jp.nn.MLPModel(3, jp.Simplex(2), hidden=8, rngs=nnx.Rngs(0))
+      >>> windows = Trajectories(
+      ...     states=jnp.zeros((4, 6, 3)),
+      ...     actions=jax.nn.one_hot(jnp.zeros((4, 5), int), 2),
+      ...     rewards=jnp.zeros((4, 5)),
+      ...     discounts=jnp.ones((4, 5)),
+      ... )
+      >>> loss, _ = planner_loss(model, windows, jax.random.key(0), action_space=jp.Simplex(2))
+      >>> loss.shape
+      ()
+
+    References: Srinivas et al. 2018, "Universal planning networks", for gradient descent planning
+      that is trained by imitation.
+    """
+    check_trajectories(windows)
+    check_sizes(num_steps=num_steps)
+    count, length = windows.rewards.shape
+    model_fn, params = as_model_fn(model)
+    graphdef = nnx.graphdef(model)
+    draw_key, noise_key = jax.random.split(key)
+    optimizer = optax.adam(0.3, eps_root=1e-8) if optimizer is None else optimizer
+
+    def plan(observation: PyTree, latent: PyTree) -> PyTree:
+        def negative_return(params: Params, latent: PyTree) -> Array:
+            state = nnx.merge(graphdef, params).encode(observation)
+            actions = action_space.decode(latent, key=noise_key)
+            return -rollout(model_fn, params, state, actions).total
+
+        return refine(
+            *(negative_return, params, latent),
+            optimizer=optimizer,
+            num_steps=num_steps,
+            project=lambda _, latent: action_space.project(latent),
+            gradient="full",
+        ).value
+
+    first = jax.tree.map(lambda leaf: leaf[:, 0], windows.states)
+    latents = jax.vmap(plan)(first, action_space.sample(draw_key, (count, length)))
+    losses = action_space.imitation_loss(latents, windows.actions)
+    is_alive = windows.is_alive
+    loss = jnp.where(is_alive, losses, 0).sum() / is_alive.sum()
+    return loss, {"loss_first": losses[:, 0].mean()}
