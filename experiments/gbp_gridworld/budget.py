@@ -3,9 +3,9 @@
 import dataclasses
 
 import jax
-from episodes import FirstAction, run_closed
+from episodes import Replanning, run_closed
 from flax import nnx
-from stages import ACTIONS, Discounted, make_planner
+from stages import ACTIONS, Discounted, Planning, make_planner
 
 import jplan as jp
 from jplan import planners
@@ -17,24 +17,27 @@ STEPS = 10  # of the gradient
 MAPS = 128
 
 
-def make_searcher(model, planning, policy, num_simulations):
-    """``plan(params, picture, key) -> Plan`` by tree search on the same model."""
-    model_fn, params = as_model_fn(model)
-    graphdef = nnx.graphdef(model)
+@dataclasses.dataclass(frozen=True)
+class TreePlanner:
+    """Tree search on the same model."""
 
-    def plan(params, picture, key):
+    graphdef: nnx.GraphDef
+    planning: Planning
+    num_simulations: int
+
+    def __call__(self, params, picture, key, initial):
+        """The `jplan.Plan` of one picture; tree search has no use for another plan."""
+        del initial
+        model = nnx.merge(self.graphdef, params)
         return planners.mcts_plan(
-            Discounted(model_fn, planning.discount),
+            Discounted(as_model_fn(model)[0], self.planning.discount),
             params,
-            nnx.merge(graphdef, params).encode(picture),
+            model.encode(picture),
             key,
-            horizon=planning.horizon,
+            horizon=self.planning.horizon,
             action_space=jp.Simplex(ACTIONS),
-            num_simulations=num_simulations,
-            policy=policy,
+            num_simulations=self.num_simulations,
         )
-
-    return plan, params
 
 
 def contenders(model, planning):
@@ -47,7 +50,8 @@ def contenders(model, planning):
         yield "GBP", count, passes, make_planner(model, setting)
     for count in SIMULATIONS:
         passes = count * (steps + 1) + 3 * steps
-        yield "MCTS", count, passes, make_searcher(model, planning, "muzero", count)
+        graphdef, params = nnx.split(model)
+        yield "MCTS", count, passes, (TreePlanner(graphdef, planning, count), params)
     for count in SIMULATIONS:
         setting = dataclasses.replace(planning, candidates=count, num_steps=0)
         yield "random shooting", count, count * steps * 2, make_planner(model, setting)
@@ -58,6 +62,6 @@ def run_budget(model, planning, size, seed, smoke):
     entries = list(contenders(model, planning))
     for method, count, passes, (plan, params) in entries[:1] if smoke else entries:
         row = run_closed(
-            FirstAction(plan), params, size, 4 if smoke else MAPS, jax.random.key(4000 + seed)
+            Replanning(plan), params, size, 4 if smoke else MAPS, jax.random.key(4000 + seed)
         )
         yield {"method": method, "count": count, "passes": passes} | row

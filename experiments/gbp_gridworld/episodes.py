@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from stages import ACTIONS
 
 from jplan import envs
+from jplan.descent import shift_plan
 
 
 def take(tree, index):
@@ -25,11 +27,16 @@ def put(tree, index, entries):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def advance(act, size, params, states, keys):
-    """One step of every episode."""
+def advance(act, size, params, states, memories, keys):
+    """One step of every episode: states, memories, rewards, discounts."""
     world = envs.crash_gridworld(size)
-    step = lambda state, key: world.step_fn(None, state, act(params, world.observe_fn(state), key))
-    return jax.vmap(step)(states, keys)
+
+    def step(state, memory, key):
+        action, memory = act(params, world.observe_fn(state), key, memory)
+        state, reward, discount = world.step_fn(None, state, action)
+        return state, memory, reward, discount
+
+    return jax.vmap(step)(states, memories, keys)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -48,7 +55,7 @@ def follow(plan, size, params, states, keys):
 
 
 def run_closed(act, params, size, count, key, at_once=64):
-    """Episodes of ``act(params, picture, key) -> action``; only those that go on are planned.
+    """Episodes of ``act``, such as `Replanning`; only those that go on are planned.
 
     Returns a row: shares of goals and crashes, and the time of an action after the first call.
     """
@@ -57,6 +64,7 @@ def run_closed(act, params, size, count, key, at_once=64):
     states = jax.jit(jax.vmap(world.reset_fn))(jax.random.split(reset_key, count))
 
     width = min(count, at_once)
+    memories = act.start(count)
     is_alive = np.ones(count, bool)
     reached, crashed = np.zeros(count, bool), np.zeros(count, bool)
     calls, begin = 0, math.inf
@@ -66,10 +74,9 @@ def run_closed(act, params, size, count, key, at_once=64):
         keys = jax.random.split(step_key, count)
         for first in range(0, len(alive), width):
             chosen = np.resize(alive[first : first + width], width)  # the last are repeated
-            following, rewards, discounts = advance(
-                *(act, size, params, take(states, chosen), keys[chosen])
-            )
-            states = put(states, chosen, following)
+            before = take(states, chosen), take(memories, chosen)
+            *after, rewards, discounts = advance(act, size, params, *before, keys[chosen])
+            states, memories = put(states, chosen, after[0]), put(memories, chosen, after[1])
             reached[chosen] = np.asarray(rewards) == 1
             crashed[chosen] = np.asarray(rewards) == -1
             is_alive[chosen] = np.asarray(discounts) > 0
@@ -101,13 +108,17 @@ def policy_action(policy):
 
 
 @dataclasses.dataclass(frozen=True)
-class FirstAction:
-    """What a planner does next."""
+class Replanning:
+    """The first action of a plan; what is left of it is a candidate for the next one."""
 
     plan: Callable
 
-    def __call__(self, params, picture, key):
-        return self.plan(params, picture, key).actions[0]
+    def start(self, count):
+        return jnp.zeros((count, self.plan.planning.horizon, ACTIONS))
+
+    def __call__(self, params, picture, key, memory):
+        plan = self.plan(params, picture, key, memory)
+        return plan.actions[0], shift_plan(plan.latent)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +127,10 @@ class LikeliestAction:
 
     graphdef: nnx.GraphDef
 
-    def __call__(self, params, picture, key):
+    def start(self, count):
+        return jnp.zeros((count, 0))
+
+    def __call__(self, params, picture, key, memory):
         del key
-        return jax.nn.one_hot(nnx.merge(self.graphdef, params)(picture).argmax(), ACTIONS)
+        latent = nnx.merge(self.graphdef, params)(picture)
+        return jax.nn.one_hot(latent.argmax(), ACTIONS), memory

@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 from budget import run_budget
-from episodes import FirstAction, policy_action, run_closed, run_open
+from episodes import Replanning, policy_action, run_closed, run_open
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
 from rows import write
 from stages import (
@@ -60,7 +60,7 @@ def table(options):
         plan, params = make_planner(model, planning)
         key = jax.random.key(3000 + seed)  # of unseen maps
         maps = size, options.maps, key, options.at_once
-        yield row | {"method": "GBP"} | run_closed(FirstAction(plan), params, *maps)
+        yield row | {"method": "GBP"} | run_closed(Replanning(plan), params, *maps)
         yield row | {"method": "GBP, open loop"} | run_open(plan, params, *maps)
         if noise and not options.no_policy:
             policy = distil(model, planning, size, name, noise, seed, options)

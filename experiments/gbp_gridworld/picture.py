@@ -13,6 +13,7 @@ from stages import ACTIONS, Discounted
 
 import jplan as jp
 from jplan import envs, viz
+from jplan.descent import shift_plan
 from jplan.nn import as_model_fn
 
 
@@ -102,12 +103,14 @@ def animate_refinement(model, planning, state, path):
 
 def animate_episode(plan, params, world, state, path):
     """A GIF: an episode, and at every step the plan that it follows."""
-    step = jax.jit(lambda params, state, key: plan(params, world.observe_fn(state), key))
+    step = jax.jit(lambda params, state, *more: plan(params, world.observe_fn(state), *more))
     move = jax.jit(lambda state, action: world.step_fn(None, state, action))
     frames, key = [], jax.random.key(0)
+    latent = jnp.zeros((plan.planning.horizon, ACTIONS))
     for _ in range(world.max_steps):
         key, plan_key = jax.random.split(key)
-        actions = step(params, state, plan_key).actions
+        found = step(params, state, plan_key, latent)
+        actions, latent = found.actions, shift_plan(found.latent)
         ahead = [state.agent]
         imagined = state
         for action in actions:

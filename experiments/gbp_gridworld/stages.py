@@ -53,7 +53,7 @@ PLANNING = {
 SMOKE = Planning(4, 2, 2, 0.3, 0.3, 1.0, "hard")
 POLICIES = {8: (2, 16, 16), 16: (3, 64, 64)}  # layers, maps and units, as in the paper
 PLANS = {8: 8_000, 16: 5_000}  # fewer than its 24,000 and 75,000
-DISTILLING = {"motion": Learning(2000, 64, 1e-2), "conv": Learning(6000, 256, 3e-3)}
+DISTILLING = {"motion": Learning(2000, 64, 1e-2), "conv": Learning(6000, 256, 1e-3)}
 
 
 @functools.cache
@@ -139,8 +139,8 @@ class GradientPlanner:
     graphdef: nnx.GraphDef
     planning: Planning
 
-    def __call__(self, params, picture, key):
-        """The `jplan.Plan` of one picture."""
+    def __call__(self, params, picture, key, initial=None):
+        """The `jplan.Plan` of one picture, one candidate of which may be given."""
         model = nnx.merge(self.graphdef, params)
         return jp.gradient_plan(
             Discounted(as_model_fn(model)[0], self.planning.discount),
@@ -152,6 +152,7 @@ class GradientPlanner:
             candidates=self.planning.candidates,
             num_steps=self.planning.num_steps,
             optimizer=optax.adam(self.planning.rate, eps_root=1e-8),
+            initial=None if initial is None else initial[None],
             score=self.planning.score,
         )
 
