@@ -13,7 +13,6 @@ from stages import (
     Learning,
     distill_policy,
     draw_episodes,
-    draw_plans,
     imagine_policy,
     learn_model,
     model_errors,
@@ -59,10 +58,11 @@ def table(options):
             *as_model_fn(model), options.planning, *starts, observe_fn=WORLD.observe_fn
         )
         yield row | {"method": "GBP"} | found
-        plans = draw_plans(model, options.planning, episodes, options.plans, seed)
         training = {"hidden": options.hidden, "seed": seed, "out": options.out / "runs"}
         training |= {"steps": 20} if options.smoke else {}
-        policy = distill_policy(plans, episodes, **training)
+        policy = distill_policy(
+            *(model, options.planning, episodes), count=options.plans, **training
+        )
         yield row | {"method": "DistGBP"} | policy_episodes(policy, *starts)
         policy = imagine_policy(model, episodes, **training)
         yield row | {"method": "imagined"} | policy_episodes(policy, *starts)

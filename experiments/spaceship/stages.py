@@ -21,7 +21,8 @@ SPACE = WORLD.action_space
 WIDTH, MOVING = 17, 4  # of an observation, and what of it changes
 ERROR_STEPS = 1, 5, 20
 CAUTION = {"limit": 2.0, "penalty": 0.5}
-POLICY_BATCH, POLICY_RATE, POLICY_STEPS = 256, 1e-3, 6000
+POLICY_BATCH, POLICY_RATE, POLICY_STEPS = 256, 1e-3, 4000
+ROUNDS = 3  # of distillation
 IMAGINED, IMAGINED_HORIZON, IMAGINED_STEPS = 64, 20, 3000
 
 
@@ -169,17 +170,22 @@ class Cautious(nnx.Module):
         return following, reward - self.penalty * beyond, discount
 
 
-def fly(model_fn, params, world_fn, world_params, states, key, planning, observe_fn=None):
-    """`jplan.planners.Episode` of every first state, planned in closed loop."""
-    plan_fn = lambda params, state, key, latent: jp.gradient_plan(
+def make_plan_fn(model_fn, planning):
+    """``plan(params, state, key, latent) -> Plan``."""
+    return lambda params, state, key, latent=None: jp.gradient_plan(
         *(model_fn, params, state, key),
         horizon=planning.horizon,
         action_space=SPACE,
         candidates=planning.candidates,
         num_steps=planning.num_steps,
         optimizer=planning.optimizer,
-        initial=jax.tree.map(lambda leaf: leaf[None], latent),
+        initial=None if latent is None else jax.tree.map(lambda leaf: leaf[None], latent),
     )
+
+
+def fly(model_fn, params, world_fn, world_params, states, key, planning, observe_fn=None):
+    """`jplan.planners.Episode` of every first state, planned in closed loop."""
+    plan_fn = make_plan_fn(model_fn, planning)
 
     def episode(state, latent, key):
         return receding_horizon(
@@ -196,27 +202,52 @@ def fly(model_fn, params, world_fn, world_params, states, key, planning, observe
     return jax.vmap(episode)(states, latents, jax.random.split(plan_key, count))
 
 
-def draw_plans(model, planning, episodes, count, seed, chunk=256):
-    """Flights in the model itself, from the first states of random episodes, as trajectories."""
+def draw_plans(model, planning, states, key, chunk=256):
+    """Plans of the model from given states, their first half: what comes late is of no account."""
     model_fn, params = as_model_fn(model)
+    plan = make_plan_fn(model_fn, planning)
+    half = max(planning.horizon // 2, 1)
 
     @jax.jit
-    def some(params, states, key):
-        out = fly(model_fn, params, model_fn, params, states, key, planning)
+    def some(params, states, keys):
+        found = training.plan_trajectories(
+            jax.vmap(plan, in_axes=(None, 0, 0))(params, states, keys)
+        )
+        cut = lambda leaf, count: leaf[:, :count]
         return training.Trajectories(
-            states=out.rollout.states,
-            actions=out.actions,
-            rewards=out.rollout.rewards,
-            discounts=out.rollout.discounts,
+            states=cut(found.states, half + 1),
+            actions=jax.tree.map(lambda leaf: cut(leaf, half), found.actions),
+            rewards=cut(found.rewards, half),
+            discounts=cut(found.discounts, half),
         )
 
-    firsts = episodes.states[:count, 0]
-    keys = jax.random.split(jax.random.key(5000 + seed), -(-count // chunk))
+    keys = jax.random.split(key, len(states))
     parts = [
-        some(params, firsts[first : first + chunk], key)
-        for first, key in zip(range(0, count, chunk), keys, strict=True)
+        some(params, states[first : first + chunk], keys[first : first + chunk])
+        for first in range(0, len(states), chunk)
     ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def imagine_states(policy, model, firsts, key):
+    """A random state of the flight on which a policy is led from each first state, in the model."""
+    model_fn, params = as_model_fn(model)
+    graphdef, weights = nnx.split(policy)
+
+    @jax.jit
+    def visit(params, weights, firsts, key):
+        def step(states, _):
+            act = lambda state: SPACE.quantise(nnx.merge(graphdef, weights)(state))
+            following, _, _ = jax.vmap(model_fn, (None, 0, 0))(
+                params, states, jax.vmap(act)(states)
+            )
+            return following, following
+
+        visited = jax.lax.scan(step, firsts, None, length=WORLD.max_steps)[1]
+        times = jax.random.randint(key, (len(firsts),), 0, WORLD.max_steps)
+        return visited[times, jnp.arange(len(firsts))]
+
+    return visit(params, weights, firsts, key)
 
 
 def distill_batch(key, plans):
@@ -269,16 +300,28 @@ def learn_policy(name, episodes, *data, batch_fn, loss_fn, hidden, seed, steps, 
     return policy
 
 
-def distill_policy(plans, episodes, *, steps=POLICY_STEPS, **options):
-    """DistGBP: a policy that imitates plans."""
-    return learn_policy(
-        *("distilled", episodes, plans),
-        batch_fn=distill_batch,
-        loss_fn=distill_loss,
-        plans=len(plans.rewards),
-        steps=steps,
-        **options,
-    )
+def distill_policy(model, planning, episodes, *, count, seed, steps=POLICY_STEPS, **options):
+    """DistGBP: a policy that imitates plans, from random states, then also from those it visits."""
+    keys = iter(jax.random.split(jax.random.key(5000 + seed), 3 * ROUNDS))
+    draw = lambda: training.draw_windows(episodes, next(keys), batch_size=count, length=1)
+    parts, policy = [], None
+    for index in range(ROUNDS):
+        states = draw().states[:, 0]
+        if policy is not None:
+            states = imagine_states(policy, model, states, next(keys))
+        parts.append(draw_plans(model, planning, states, next(keys)))
+        plans = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+        policy = learn_policy(
+            *(f"distilled_{index}", episodes, plans),
+            batch_fn=distill_batch,
+            loss_fn=distill_loss,
+            plans=len(plans.rewards),
+            planning=dataclasses.asdict(planning),
+            seed=seed,
+            steps=steps,
+            **options,
+        )
+    return policy
 
 
 def imagine_policy(model, episodes, *, steps=IMAGINED_STEPS, **options):
