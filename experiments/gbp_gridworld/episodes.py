@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +111,7 @@ def policy_action(policy):
 class Replanning:
     """The first action of a plan; what is left of it is a candidate for the next one."""
 
-    plan: Callable
+    plan: Any  # `stages.GradientPlanner` or its like
 
     def start(self, count):
         return jnp.zeros((count, self.plan.planning.horizon, ACTIONS))

@@ -1,12 +1,11 @@
 """Learn a model of a gridworld from random episodes, plan through it, distil the plans."""
 
-import argparse
 import itertools
-import pathlib
 
 import jax
 from budget import run_budget
 from episodes import Replanning, policy_action, run_closed, run_open
+from options import parse_arguments
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
 from rows import write
 from stages import (
@@ -22,34 +21,9 @@ from stages import (
     learn_policy,
     make_planner,
 )
+from together import from_experts, imagine_policy
 
 from jplan import envs
-
-PARTS = ["table", "budget", "pictures"]
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/gbp_gridworld"))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--model", nargs="+", choices=LEARNING, default=list(LEARNING))
-    parser.add_argument("--size", nargs="+", type=int, choices=PLANS, default=[8])
-    parser.add_argument("--noise", nargs="+", type=float, default=[0.25, 0.0], help="on actions")
-    parser.add_argument("--seed", type=int, default=0, help="first seed")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
-    parser.add_argument("--maps", type=int, default=500, help="unseen maps to evaluate on")
-    parser.add_argument("--at-once", type=int, default=64, help="episodes that plan at once")
-    parser.add_argument("--plans", type=int, help="to distil; 8,000 or 5,000 by default")
-    parser.add_argument("--no-policy", action="store_true", help="leave DistGBP out")
-    parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
-    options = parser.parse_args()
-    if options.smoke:
-        options.out /= "smoke"
-        options.model, options.seeds, options.maps = ["motion"], 1, 4
-        options.noise = [0.25]
-    return options
 
 
 def table(options):
@@ -74,6 +48,22 @@ def distil(model, planning, size, name, noise, seed, options):
     episodes = episodes_of(size, seed, options)[0]
     plans = draw_plans(model, planning, size, seed, episodes, count, options.at_once)
     return learn_policy(plans, name, size, noise, seed, planning, steps, options.out / "runs")
+
+
+def together(options):
+    """A policy through the episodes that a model imagines, and models through their planner."""
+    for size, seed in itertools.product(options.size, seeds(options)):
+        row = {"size": size, "seed": seed}
+        maps = size, options.maps, jax.random.key(3000 + seed), options.at_once
+        for method, model in from_experts(size, seed, options.smoke, options.out / "runs"):
+            plan, params = make_planner(model, planning_of("motion", size, options))
+            yield row | {"method": method} | run_closed(Replanning(plan), params, *maps)
+        model, _ = learn("motion", size, max(options.noise), seed, options)
+        policy = imagine_policy(
+            *(model, size, seed, episodes_of(size, seed, options), options.smoke),
+            options.out / "runs",
+        )
+        yield row | {"method": "policy, imagined"} | run_closed(*policy_action(policy), *maps)
 
 
 def budget(options):
@@ -108,8 +98,11 @@ def pictures(options):
 
 def every(options):
     """Sizes, models, noises and seeds."""
-    seeds = range(options.seed, options.seed + options.seeds)
-    return itertools.product(options.size, options.model, options.noise, seeds)
+    return itertools.product(options.size, options.model, options.noise, seeds(options))
+
+
+def seeds(options):
+    return range(options.seed, options.seed + options.seeds)
 
 
 def planning_of(name, size, options):
@@ -133,10 +126,12 @@ def learn(name, size, noise, seed, options):
 
 
 def main():
-    options = parse_arguments()
+    options = parse_arguments(__doc__)
     options.out.mkdir(parents=True, exist_ok=True)
     if "table" in options.parts:
         write(table(options), options.out / "table.csv")
+    if "together" in options.parts:
+        write(together(options), options.out / "together.csv")
     if "budget" in options.parts:
         rows = write(budget(options), options.out / "budget.csv")
         for size, name in dict.fromkeys((row["size"], row["model"]) for row in rows):

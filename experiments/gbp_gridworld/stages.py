@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ class Planning:
     rate: float
     scale: float  # of the first logits
     discount: float
-    score: str
+    score: Literal["hard", "soft"]
 
 
 LEARNING = {"motion": Learning(1500, 32, 3e-3), "conv": Learning(4000, 256, 3e-3)}
@@ -47,7 +48,7 @@ LEARNING = {"motion": Learning(1500, 32, 3e-3), "conv": Learning(4000, 256, 3e-3
 PLANNING = {
     ("motion", 8): Planning(16, 32, 20, 0.3, 0.3, 0.97, "hard"),
     ("motion", 16): Planning(32, 64, 20, 0.3, 0.3, 0.97, "hard"),
-    ("conv", 8): Planning(10, 20, 10, 0.3, 1.0, 1.0, "soft"),
+    ("conv", 8): Planning(10, 20, 10, 0.3, 1.0, 1.0, "hard"),
     ("conv", 16): Planning(24, 20, 15, 0.3, 0.3, 0.97, "hard"),
 }
 SMOKE = Planning(4, 2, 2, 0.3, 0.3, 1.0, "hard")

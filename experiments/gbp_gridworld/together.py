@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from stages import ACTIONS, LEARNING, LENGTH, SCAN, make_model
+from stages import ACTIONS, LEARNING, LENGTH, PLANNING, SCAN, make_model
 
 import jplan as jp
 from jplan import envs, training
@@ -16,7 +16,11 @@ SPACE = jp.Simplex(ACTIONS)
 EXPERTS = 300  # episodes
 DESCENT = 5  # gradient steps that the model is trained through
 REACH = 8  # steps of an expert's window
-IMAGINED = training.cosine_adam(1e-3, 4000)
+METHODS = [
+    ("model fits experts", True, False),
+    ("model through its planner", False, True),
+    ("model by both", True, True),
+]
 
 
 @functools.cache
@@ -63,28 +67,30 @@ def make_loss(fits, plans):
     return loss_fn
 
 
-def learn_from_experts(fits, plans, size, seed, steps, count, out):
-    """A structured model that has seen nothing but experts."""
+def from_experts(size, seed, smoke, out):
+    """Structured models that have seen nothing but experts, and how each was learnt."""
+    steps, count = (20, 8) if smoke else (600, EXPERTS)
     learning = LEARNING["motion"]
-    model, _ = training.train(
-        make_model("motion", size, seed),
-        SCAN,
-        draw_experts(size, seed, count),
-        batch_fn=expert_batch,
-        loss_fn=make_loss(fits, plans),
-        optimizer=training.cosine_adam(learning.rate, steps),
-        key=jax.random.key(seed),
-        num_steps=steps,
-        directory=out / f"experts_{fits}_{plans}_{size}_{seed}",
-        settings={"steps": steps, "experts": count, "reach": REACH, "descent": DESCENT},
-        checkpoint_every=500,
-        label=f"experts, fits {fits}, plans {plans}, seed {seed}",
-    )
-    return model
+    for method, fits, plans in METHODS:
+        model, _ = training.train(
+            make_model("motion", size, seed),
+            SCAN,
+            draw_experts(size, seed, count),
+            batch_fn=expert_batch,
+            loss_fn=make_loss(fits, plans),
+            optimizer=training.cosine_adam(learning.rate, steps),
+            key=jax.random.key(seed),
+            num_steps=steps,
+            directory=out / f"experts_{fits}_{plans}_{size}_{seed}",
+            settings={"steps": steps, "experts": count, "reach": REACH, "descent": DESCENT},
+            label=f"{method}, seed {seed}",
+        )
+        yield method, model
 
 
-def imagine_policy(model, name, size, seed, horizon, steps, episodes, out):
+def imagine_policy(model, size, seed, episodes, smoke, out):
     """A reactive policy that was trained by its own return in a model."""
+    steps, horizon = 20 if smoke else 2000, PLANNING["motion", size].horizon
     graphdef, params = nnx.split(model)
     look = jax.vmap(envs.crash_gridworld(size).observe_fn)
 
@@ -107,12 +113,11 @@ def imagine_policy(model, name, size, seed, horizon, steps, episodes, out):
         params,
         batch_fn=batch_fn,
         loss_fn=loss_fn,
-        optimizer=IMAGINED,
+        optimizer=training.cosine_adam(1e-3, steps),
         key=jax.random.key(seed),
         num_steps=steps,
-        directory=out / f"imagined_{name}_{size}_{seed}",
+        directory=out / f"imagined_{size}_{seed}",
         settings={"steps": steps, "horizon": horizon, **network},
-        checkpoint_every=500,
-        label=f"imagined {name} {size}x{size}, seed {seed}",
+        label=f"imagined {size}x{size}, seed {seed}",
     )
     return policy

@@ -35,10 +35,10 @@ def parse_arguments():
 def measure(task, plan, key):
     """Mean return of the quantised plans, its standard error, ms a plan, compile seconds."""
     run = jax.jit(jax.vmap(lambda params, state, key: plan(params, state, key).hard_return))
-    times = []
+    keys = jax.random.split(key, len(jax.tree.leaves(task.states)[0]))
+    times, returns = [], np.zeros(0)
     for _ in range(3):
         begin = time.perf_counter()
-        keys = jax.random.split(key, len(jax.tree.leaves(task.states)[0]))
         returns = np.asarray(run(task.params, task.states, keys))
         times.append(time.perf_counter() - begin)
     error = returns.std() / len(returns) ** 0.5
