@@ -164,8 +164,9 @@ class Box(AbstractActionSpace):
         return self.project(latent)
 
     def imitation_loss(self, latent: Array, action: Array) -> Array:
-        """Half the squared distance, [...]."""
-        return jnp.sum((latent - action) ** 2, axis=-1) / 2
+        """Half the squared distance in units of ``scale``, or of 1, [...]."""
+        unit = 1.0 if self.scale is None else self.scale
+        return jnp.sum(((latent - action) / unit) ** 2, axis=-1) / 2
 
 
 @struct.dataclass

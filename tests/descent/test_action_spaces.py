@@ -86,3 +86,11 @@ def test_mistakes_get_advice():
         Product({}).sample(jax.random.key(0))
     with pytest.raises(ValueError, match=r"latent has parts \['b'\], expected \['a'\]"):
         Product({"a": Simplex(2)}).decode({"b": jnp.zeros(2)})
+
+
+def test_imitation_of_vectors_is_in_units_of_the_scale():
+    bounds = -jnp.ones(2), jnp.ones(2)
+    latent, action = jnp.array([0.1, 0.5]), jnp.array([0.3, 0.5])
+    plain = Box(*bounds).imitation_loss(latent, action)
+    scaled = Box(*bounds, scale=0.2).imitation_loss(latent, action)
+    np.testing.assert_allclose([plain, scaled], [0.02, 0.5], rtol=1e-5)

@@ -135,26 +135,27 @@ def test_imagined_return_is_that_of_a_rollout():
 
 
 def test_planner_loss_by_hand():
-    # From the plan 0 one step down (1 + speed x)^2 leads to -2 rate speed; the expert does -0.4.
-    still = jp.Box(-jnp.ones(1), jnp.ones(1), scale=0.0)
+    # One step down (1 + speed x)^2 from the start leads to x - 0.2 speed (1 + speed x).
     expert = Trajectories(
         states=jnp.array([[[1.0], [0.6]]]),
         actions=jnp.array([[[-0.4]]]),
         rewards=jnp.zeros((1, 1)),
         discounts=jnp.ones((1, 1)),
     )
+    start = float(BOX.sample(jax.random.split(jax.random.key(0))[0], (1, 1))[0, 0, 0])
 
     def loss(speed):
         return training.planner_loss(
             *(Drift(speed), expert, jax.random.key(0)),
-            action_space=still,
+            action_space=BOX,
             num_steps=1,
             optimizer=optax.sgd(0.1),
         )[0]
 
     value, slope = jax.value_and_grad(loss)(1.5)
-    np.testing.assert_allclose(value, (0.4 - 0.3) ** 2 / 2, rtol=1e-5)
-    np.testing.assert_allclose(slope, (0.4 - 0.3) * -0.2, rtol=1e-5)
+    error = start - 0.2 * 1.5 * (1 + 1.5 * start) + 0.4
+    np.testing.assert_allclose(value, error**2 / 2, rtol=1e-5)
+    np.testing.assert_allclose(slope, -0.2 * error * (1 + 2 * 1.5 * start), rtol=1e-5)
 
 
 def test_model_learns_from_what_is_planned_through_it():
