@@ -6,14 +6,13 @@ import jax
 from episodes import draw_flights, plan_episodes, policy_episodes, random_episodes
 from options import parse_arguments
 from picture import animate_flight, draw_paths
+from policies import distill_policy, imagine_policy
 from stages import (
     CAUTION,
     WORLD,
     Cautious,
     Learning,
-    distill_policy,
     draw_episodes,
-    imagine_policy,
     learn_model,
     model_errors,
 )
@@ -58,7 +57,7 @@ def table(options):
             *as_model_fn(model), options.planning, *starts, observe_fn=WORLD.observe_fn
         )
         yield row | {"method": "GBP"} | found
-        training = {"hidden": options.hidden, "seed": seed, "out": options.out / "runs"}
+        training = {"hidden": 2 * options.hidden, "seed": seed, "out": options.out / "runs"}
         training |= {"steps": 20} if options.smoke else {}
         policy = distill_policy(
             *(model, options.planning, episodes), count=options.plans, **training

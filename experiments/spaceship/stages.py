@@ -12,7 +12,7 @@ from flax import nnx
 
 import jplan as jp
 from jplan import envs, training
-from jplan.nn import MLPModel, MLPPolicy, as_model_fn
+from jplan.nn import MLPModel, as_model_fn
 from jplan.planners import receding_horizon
 
 SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
@@ -21,9 +21,6 @@ SPACE = WORLD.action_space
 WIDTH, MOVING = 17, 4  # of an observation, and what of it changes
 ERROR_STEPS = 1, 5, 20
 CAUTION = {"limit": 2.0, "penalty": 0.5}
-POLICY_BATCH, POLICY_RATE, POLICY_STEPS = 256, 1e-3, 4000
-ROUNDS = 3  # of distillation
-IMAGINED, IMAGINED_HORIZON, IMAGINED_STEPS = 64, 20, 3000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +40,11 @@ class Planning:
     """Budget of the planner."""
 
     horizon: int = 20
-    candidates: int = 20
-    num_steps: int = 20
+    candidates: int = 10
+    num_steps: int = 10
     thrust_rate: float = 0.05
     signal_rate: float = 0.3
-    replan_every: int = 2
+    replan_every: int = 4
 
     @functools.cached_property
     def optimizer(self):
@@ -200,137 +197,3 @@ def fly(model_fn, params, world_fn, world_params, states, key, planning, observe
     latent_key, plan_key = jax.random.split(key)
     latents = SPACE.sample(latent_key, (count, planning.horizon))
     return jax.vmap(episode)(states, latents, jax.random.split(plan_key, count))
-
-
-def draw_plans(model, planning, states, key, chunk=256):
-    """Plans of the model from given states, their first half: what comes late is of no account."""
-    model_fn, params = as_model_fn(model)
-    plan = make_plan_fn(model_fn, planning)
-    half = max(planning.horizon // 2, 1)
-
-    @jax.jit
-    def some(params, states, keys):
-        found = training.plan_trajectories(
-            jax.vmap(plan, in_axes=(None, 0, 0))(params, states, keys)
-        )
-        cut = lambda leaf, count: leaf[:, :count]
-        return training.Trajectories(
-            states=cut(found.states, half + 1),
-            actions=jax.tree.map(lambda leaf: cut(leaf, half), found.actions),
-            rewards=cut(found.rewards, half),
-            discounts=cut(found.discounts, half),
-        )
-
-    keys = jax.random.split(key, len(states))
-    parts = [
-        some(params, states[first : first + chunk], keys[first : first + chunk])
-        for first in range(0, len(states), chunk)
-    ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-
-
-def imagine_states(policy, model, firsts, key):
-    """A random state of the flight on which a policy is led from each first state, in the model."""
-    model_fn, params = as_model_fn(model)
-    graphdef, weights = nnx.split(policy)
-
-    @jax.jit
-    def visit(params, weights, firsts, key):
-        def step(states, _):
-            act = lambda state: SPACE.quantise(nnx.merge(graphdef, weights)(state))
-            following, _, _ = jax.vmap(model_fn, (None, 0, 0))(
-                params, states, jax.vmap(act)(states)
-            )
-            return following, following
-
-        visited = jax.lax.scan(step, firsts, None, length=WORLD.max_steps)[1]
-        times = jax.random.randint(key, (len(firsts),), 0, WORLD.max_steps)
-        return visited[times, jnp.arange(len(firsts))]
-
-    return visit(params, weights, firsts, key)
-
-
-def distill_batch(key, plans):
-    """Steps of plans."""
-    return training.draw_windows(plans, key, batch_size=POLICY_BATCH, length=1)
-
-
-def distill_loss(policy, windows, key):
-    """Imitation of the plans."""
-    del key
-    return training.distill_loss(policy, windows, action_space=SPACE)
-
-
-def imagine_batch(key, episodes, params):
-    """States of random episodes, and the model."""
-    windows = training.draw_windows(episodes, key, batch_size=IMAGINED, length=1)
-    return windows.states[:, 0], params
-
-
-@functools.cache
-def make_imagine_loss(graphdef):
-    """Minus the return in the model, which is of the batch and not trained."""
-
-    def loss(policy, batch, key):
-        states, params = batch
-        model = nnx.merge(graphdef, params)
-        return training.imagined_loss(
-            policy, model, states, key, action_space=SPACE, horizon=IMAGINED_HORIZON
-        )
-
-    return loss
-
-
-def learn_policy(name, episodes, *data, batch_fn, loss_fn, hidden, seed, steps, out, **settings):
-    """A policy of four layers, as in the paper."""
-    policy, _ = training.train(
-        MLPPolicy(WIDTH, SPACE, hidden=hidden, **standardise(episodes), rngs=nnx.Rngs(seed)),
-        SCAN,
-        *data,
-        batch_fn=batch_fn,
-        loss_fn=loss_fn,
-        optimizer=training.cosine_adam(POLICY_RATE, steps),
-        key=jax.random.key(seed),
-        num_steps=steps,
-        directory=out / f"{name}_{seed}",
-        settings=settings | {"steps": steps, "hidden": hidden},
-        checkpoint_every=1000,
-        label=f"{name} policy, seed {seed}",
-    )
-    return policy
-
-
-def distill_policy(model, planning, episodes, *, count, seed, steps=POLICY_STEPS, **options):
-    """DistGBP: a policy that imitates plans, from random states, then also from those it visits."""
-    keys = iter(jax.random.split(jax.random.key(5000 + seed), 3 * ROUNDS))
-    draw = lambda: training.draw_windows(episodes, next(keys), batch_size=count, length=1)
-    parts, policy = [], None
-    for index in range(ROUNDS):
-        states = draw().states[:, 0]
-        if policy is not None:
-            states = imagine_states(policy, model, states, next(keys))
-        parts.append(draw_plans(model, planning, states, next(keys)))
-        plans = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-        policy = learn_policy(
-            *(f"distilled_{index}", episodes, plans),
-            batch_fn=distill_batch,
-            loss_fn=distill_loss,
-            plans=len(plans.rewards),
-            planning=dataclasses.asdict(planning),
-            seed=seed,
-            steps=steps,
-            **options,
-        )
-    return policy
-
-
-def imagine_policy(model, episodes, *, steps=IMAGINED_STEPS, **options):
-    """A policy that was trained by its own return in the model."""
-    graphdef, params = nnx.split(model)
-    return learn_policy(
-        *("imagined", episodes, episodes, params),
-        batch_fn=imagine_batch,
-        loss_fn=make_imagine_loss(graphdef),
-        steps=steps,
-        **options,
-    )
