@@ -85,7 +85,8 @@ def a2c(options):
     from a2c import learn_a2c  # needs stable-baselines3
 
     for seed in seeds(options):
-        found = learn_a2c(options.a2c_steps, options.hidden, seed, options.episodes)
+        starts = options.episodes, jax.random.key(3000 + seed)
+        found = learn_a2c(options.a2c_steps, options.hidden, seed, *starts)
         yield {"seed": seed, "hidden": options.hidden, "method": "A2C"} | found
 
 
