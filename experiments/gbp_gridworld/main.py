@@ -5,6 +5,7 @@ import itertools
 import jax
 from budget import run_budget
 from episodes import Replanning, policy_action, run_closed, run_open
+from online import learn_online
 from options import parse_arguments
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
 from rows import write
@@ -28,7 +29,8 @@ from jplan import envs
 
 def table(options):
     """Planner in closed and open loop, and the policy, for every seed."""
-    for size, name, noise, seed in every(options):
+    every = itertools.product(options.size, options.model, options.noise, seeds(options))
+    for size, name, noise, seed in every:
         model, row = learn(name, size, noise, seed, options)
         planning = planning_of(name, size, options)
         plan, params = make_planner(model, planning)
@@ -66,6 +68,14 @@ def together(options):
         yield row | {"method": "policy, imagined"} | run_closed(*policy_action(policy), *maps)
 
 
+def online(options):
+    """Success against world steps, for models that learn from what they propose."""
+    for size, seed in itertools.product(options.size, seeds(options)):
+        planning = planning_of("motion", size, options)
+        for found in learn_online(size, planning, max(options.noise), seed, options.smoke):
+            yield {"size": size, "seed": seed} | found
+
+
 def budget(options):
     """Success against model evaluations and time; first seed, noise on the actions."""
     for size in options.size:
@@ -96,11 +106,6 @@ def pictures(options):
             animate_episode(plan, params, world, states[0], options.out / f"episode_{stem}.gif")
 
 
-def every(options):
-    """Sizes, models, noises and seeds."""
-    return itertools.product(options.size, options.model, options.noise, seeds(options))
-
-
 def seeds(options):
     return range(options.seed, options.seed + options.seeds)
 
@@ -128,10 +133,9 @@ def learn(name, size, noise, seed, options):
 def main():
     options = parse_arguments(__doc__)
     options.out.mkdir(parents=True, exist_ok=True)
-    if "table" in options.parts:
-        write(table(options), options.out / "table.csv")
-    if "together" in options.parts:
-        write(together(options), options.out / "together.csv")
+    for part in (table, together, online):
+        if part.__name__ in options.parts:
+            write(part(options), options.out / f"{part.__name__}.csv")
     if "budget" in options.parts:
         rows = write(budget(options), options.out / "budget.csv")
         for size, name in dict.fromkeys((row["size"], row["model"]) for row in rows):

@@ -5,7 +5,7 @@ import pathlib
 
 from stages import LEARNING, PLANS
 
-PARTS = ["table", "together", "budget", "pictures"]
+PARTS = ["table", "together", "online", "budget", "pictures"]
 
 
 def parse_arguments(description):

@@ -56,8 +56,13 @@ def refinement(model, planning, state, key):
     graphdef = nnx.graphdef(model)
 
     def beliefs(latents):
-        states = jp.descent.rollout(model_fn, params, first, space.decode(latents)).states
-        return jax.vmap(nnx.merge(graphdef, params).decode)(states)[..., -1]
+        out = jp.descent.rollout(model_fn, params, first, space.decode(latents))
+        # How likely the episode has not ended, fading as the rewards do.
+        going_on = jnp.cumprod(jnp.concatenate([jnp.ones(1), out.discounts]))
+        return (
+            jax.vmap(nnx.merge(graphdef, params).decode)(out.states)[..., -1]
+            * going_on[:, None, None]
+        )
 
     return space.decode(latents), jax.vmap(beliefs)(latents), -out.objectives[best]
 

@@ -63,9 +63,14 @@ def draw_episodes(size, seed, count=EPISODES):
     world = envs.crash_gridworld(size)
     draw = jax.jit(lambda key: training.collect(world, key, count))
     episodes = draw(jax.random.key(1000 + seed))
+    return episodes, weigh_windows(episodes)
+
+
+def weigh_windows(episodes):
+    """How often a window should begin in each step: more often in episodes that reach the goal."""
     reaches = jnp.any((episodes.rewards == 1) & episodes.is_alive, axis=1)
     weights = jnp.where(reaches, GOAL_WEIGHT, 1.0)[:, None]
-    return episodes, jnp.broadcast_to(weights, episodes.rewards.shape)
+    return jnp.broadcast_to(weights, episodes.rewards.shape)
 
 
 def make_model(name, size, seed):
