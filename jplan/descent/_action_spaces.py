@@ -122,7 +122,7 @@ class Box(AbstractActionSpace):
       low: [D], least values.
       high: [D], largest values.
       scale: standard deviation of the normal vectors about 0, clipped to the bounds, that `sample`
-        draws; None draws uniformly between the bounds.
+        draws, and the unit of ``imitation_loss``; None draws uniformly between the bounds.
 
     Raises:
       ValueError: by the methods: if the bounds differ in shape.

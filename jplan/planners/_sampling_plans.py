@@ -57,8 +57,9 @@ def cem_plan(
         space samples.
 
     Returns:
-      `Plan`, the best of all that were drawn. The model is evaluated N T num_steps times, and
-      forward and backward ``elites`` T num_steps gradient_steps times.
+      `Plan`, the best of all that were drawn. The model is evaluated N T num_steps times, and with
+      gradient steps forward and backward ``elites`` T num_steps gradient_steps times, and
+      (``elites`` + 1) T num_steps times more to rank what came of them.
 
     Raises:
       ValueError: if the model and the action space do not fit, or a number is out of range.

@@ -38,7 +38,7 @@ def model_loss(
       squared error, and ``loss_first``, of the first step.
 
     Raises:
-      ValueError: if leading axes differ.
+      ValueError: if leading axes differ, or ``action_noise`` has other parts than the actions.
 
     Differentiability: as the model's.
 
@@ -60,7 +60,13 @@ def model_loss(
     check_trajectories(windows)
     leaves, treedef = jax.tree.flatten(windows.actions)
     keys = jax.random.split(key, len(leaves))
-    deviations = jax.tree.leaves(jax.tree.broadcast(action_noise, windows.actions))
+    try:
+        deviations = jax.tree.leaves(jax.tree.broadcast(action_noise, windows.actions))
+    except ValueError as error:
+        raise ValueError(
+            f"action_noise has the structure {jax.tree.structure(action_noise)}, expected a number "
+            f"or a prefix of that of the actions, {treedef}."
+        ) from error
     noisy = [
         leaf + deviation * jax.random.normal(key, leaf.shape, leaf.dtype)
         for key, leaf, deviation in zip(keys, leaves, deviations, strict=True)

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, Params, PyTree
@@ -43,7 +42,8 @@ def planner_loss(
       which is all that is carried out where plans are made anew in each step.
 
     Raises:
-      ValueError: if leading axes differ, or ``num_steps`` is below 1.
+      ValueError: if leading axes differ, ``num_steps`` is below 1, or the actions do not fit the
+        model.
 
     Differentiability: as the gradient of the model's return in the actions is.
 
@@ -67,18 +67,16 @@ def planner_loss(
     check_sizes(num_steps=num_steps)
     count, length = windows.rewards.shape
     model_fn, params = as_model_fn(model)
-    graphdef = nnx.graphdef(model)
     draw_key, noise_key = jax.random.split(key)
     optimizer = optax.adam(0.3, eps_root=1e-8) if optimizer is None else optimizer
 
-    def plan(observation: PyTree, latent: PyTree) -> PyTree:
-        def negative_return(params: Params, latent: PyTree) -> Array:
-            state = nnx.merge(graphdef, params).encode(observation)
-            actions = action_space.decode(latent, key=noise_key)
-            return -rollout(model_fn, params, state, actions).total
+    def plan(observation: PyTree, latent: PyTree, key: Array) -> PyTree:
+        def negative_return(given: tuple[Params, PyTree], latent: PyTree) -> Array:
+            actions = action_space.decode(latent, key=key)
+            return -rollout(model_fn, *given, actions).total
 
         return refine(
-            *(negative_return, params, latent),
+            *(negative_return, (params, model.encode(observation)), latent),
             optimizer=optimizer,
             num_steps=num_steps,
             project=lambda _, latent: action_space.project(latent),
@@ -86,7 +84,8 @@ def planner_loss(
         ).value
 
     first = jax.tree.map(lambda leaf: leaf[:, 0], windows.states)
-    latents = jax.vmap(plan)(first, action_space.sample(draw_key, (count, length)))
+    starts = action_space.sample(draw_key, (count, length))
+    latents = jax.vmap(plan)(first, starts, jax.random.split(noise_key, count))
     losses = action_space.imitation_loss(latents, windows.actions)
     is_alive = windows.is_alive
     loss = jnp.where(is_alive, losses, 0).sum() / is_alive.sum()

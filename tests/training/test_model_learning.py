@@ -158,6 +158,38 @@ def test_planner_loss_by_hand():
     np.testing.assert_allclose(slope, -0.2 * error * (1 + 2 * 1.5 * start), rtol=1e-5)
 
 
+def test_planner_loss_ends_with_the_expert():
+    """What an expert does after an end does not count, and the default descent has a gradient."""
+    space = jp.Product({"signal": jp.Simplex(2), "thrust": BOX})
+
+    class Both(Drift):
+        def predict(self, state, action):
+            return super().predict(state, action["thrust"] - action["signal"][:1])
+
+    def experts(late):
+        thrust = jnp.array([[[0.5], [late]]])
+        signal = jax.nn.one_hot(jnp.zeros((1, 2), int), 2)
+        shown = windows((0.0, 1.0))
+        return shown.replace(actions={"signal": signal, "thrust": thrust})
+
+    @jax.jit
+    def loss(speed, late):
+        return training.planner_loss(
+            *(Both(speed), experts(late), jax.random.key(0)), action_space=space
+        )[0]
+
+    with jax.debug_key_reuse(False):  # all gradient steps share what is random in the relaxation
+        assert loss(1.5, 0.0) == loss(1.5, 1.0) > 0
+        slope = jax.grad(loss)(1.5, 0.0)
+    assert jnp.isfinite(slope)
+    assert slope != 0
+
+
+def test_noise_of_parts_that_actions_do_not_have():
+    with pytest.raises(ValueError, match="action_noise has the structure"):
+        loss_of(1.0, action_noise={"thrust": 0.1})
+
+
 def test_model_learns_from_what_is_planned_through_it():
     """The expert stops at 0 by steps that are right at speed 0.5, and nothing else is shown."""
     steps = jnp.linspace(-0.4, 0.4, 5)[:, None, None] / 0.5
