@@ -3,7 +3,7 @@
 import dataclasses
 
 import jax
-from episodes import Replanning, run_closed
+from episodes import FromScratch, run_closed
 from flax import nnx
 from stages import ACTIONS, Discounted, Planning, make_planner
 
@@ -25,9 +25,8 @@ class TreePlanner:
     planning: Planning
     num_simulations: int
 
-    def __call__(self, params, picture, key, initial):
-        """The `jplan.Plan` of one picture; tree search has no use for another plan."""
-        del initial
+    def __call__(self, params, picture, key):
+        """The `jplan.Plan` of one picture."""
         model = nnx.merge(self.graphdef, params)
         return planners.mcts_plan(
             Discounted(as_model_fn(model)[0], self.planning.discount),
@@ -41,20 +40,19 @@ class TreePlanner:
 
 
 def contenders(model, planning):
-    """Name, model evaluations of a plan, planner and params of every entry of the figure."""
+    """Name, passes through the model that a choice needs, planner and params of every entry."""
     steps = planning.horizon
     for count in CANDIDATES:
         setting = dataclasses.replace(planning, candidates=count, num_steps=STEPS)
-        # A gradient step is a pass forward and one backward; both returns at the end one each.
-        passes = count * steps * (2 * STEPS + 2)
-        yield "GBP", count, passes, make_planner(model, setting)
+        # A gradient step is a pass forward and one backward; the best quantised plan is kept.
+        yield "GBP", count, count * steps * (2 * STEPS + 1), make_planner(model, setting)
+    graphdef, params = nnx.split(model)
     for count in SIMULATIONS:
-        passes = count * (steps + 1) + 3 * steps
-        graphdef, params = nnx.split(model)
+        passes = count * (steps + 1) + steps
         yield "MCTS", count, passes, (TreePlanner(graphdef, planning, count), params)
     for count in SIMULATIONS:
         setting = dataclasses.replace(planning, candidates=count, num_steps=0)
-        yield "random shooting", count, count * steps * 2, make_planner(model, setting)
+        yield "random shooting", count, count * steps, make_planner(model, setting)
 
 
 def run_budget(model, planning, size, seed, smoke):
@@ -62,6 +60,6 @@ def run_budget(model, planning, size, seed, smoke):
     entries = list(contenders(model, planning))
     for method, count, passes, (plan, params) in entries[:1] if smoke else entries:
         row = run_closed(
-            Replanning(plan), params, size, 4 if smoke else MAPS, jax.random.key(4000 + seed)
+            FromScratch(plan), params, size, 4 if smoke else MAPS, jax.random.key(4000 + seed)
         )
         yield {"method": method, "count": count, "passes": passes} | row

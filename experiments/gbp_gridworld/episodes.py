@@ -122,6 +122,19 @@ class Replanning:
 
 
 @dataclasses.dataclass(frozen=True)
+class FromScratch:
+    """The first action of a plan that knows nothing of the last one."""
+
+    plan: Any  # as in `Replanning`
+
+    def start(self, count):
+        return jnp.zeros((count, 0))
+
+    def __call__(self, params, picture, key, memory):
+        return self.plan(params, picture, key).actions[0], memory
+
+
+@dataclasses.dataclass(frozen=True)
 class LikeliestAction:
     """What a policy does next."""
 

@@ -62,7 +62,8 @@ def together(options):
             yield row | {"method": method} | run_closed(Replanning(plan), params, *maps)
         model, _ = learn("motion", size, max(options.noise), seed, options)
         policy = imagine_policy(
-            *(model, size, seed, episodes_of(size, seed, options), options.smoke),
+            *(model, max(options.noise), size, seed, episodes_of(size, seed, options)),
+            options.smoke,
             options.out / "runs",
         )
         yield row | {"method": "policy, imagined"} | run_closed(*policy_action(policy), *maps)

@@ -88,7 +88,7 @@ def from_experts(size, seed, smoke, out):
         yield method, model
 
 
-def imagine_policy(model, size, seed, episodes, smoke, out):
+def imagine_policy(model, noise, size, seed, episodes, smoke, out):
     """A reactive policy that was trained by its own return in a model."""
     steps, horizon = 20 if smoke else 2000, PLANNING["motion", size].horizon
     graphdef, params = nnx.split(model)
@@ -117,7 +117,7 @@ def imagine_policy(model, size, seed, episodes, smoke, out):
         key=jax.random.key(seed),
         num_steps=steps,
         directory=out / f"imagined_{size}_{seed}",
-        settings={"steps": steps, "horizon": horizon, **network},
+        settings={"steps": steps, "horizon": horizon, "noise": noise, **network},
         label=f"imagined {size}x{size}, seed {seed}",
     )
     return policy

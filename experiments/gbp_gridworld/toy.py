@@ -75,8 +75,8 @@ def descend(model):
     def one(state, start):
         out = jp.refine(
             *(cost, (params, state), start[None]),
-            optimizer=optax.sgd(0.05),
-            num_steps=300,
+            optimizer=optax.adam(0.02),
+            num_steps=200,
             project=lambda _, action: BOX.project(action),
         )
         return out.value[0] * state > 0, -out.objective - jnp.abs(state) ** 3
@@ -107,6 +107,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     steps, seeds = (20, 1) if options.smoke else (5000, options.seeds)
+    options.out /= "smoke" if options.smoke else ""
     options.out.mkdir(parents=True, exist_ok=True)
     models = {
         (noise, seed): learn(noise, seed, steps) for noise in (0.0, 0.25) for seed in range(seeds)

@@ -1,7 +1,5 @@
 """Planners with growing budgets, and how often each evaluates the model."""
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from jplan import planners
@@ -12,29 +10,33 @@ BUDGETS = [1, 3, 10, 30]
 def contenders(name, task):
     """Planner, model evaluations of a plan, and ``plan(params, state, key) -> Plan``.
 
-    A pass forward counts as one evaluation, and so does one backward.
+    A pass forward counts as one evaluation, and so does one backward, of all that the choice needs.
     """
     setting = {"horizon": task.horizon, "action_space": task.action_space}
     steps = task.horizon
     for budget in BUDGETS:
         yield "random shooting", 20 * budget * steps, shooting(task, setting, 20 * budget)
-        yield "GBP", 20 * steps * (2 * budget + 2), descent(task, setting, budget)
+        yield "GBP", 20 * steps * (2 * budget + 1), descent(task, setting, budget)
         yield "CEM", 100 * steps * budget, sampling(planners.cem_plan, task, setting, budget)
         yield (
             "CEM with gradients",
-            (100 + 2 * 10 * 2) * steps * budget,
+            (100 + 10 * 2 * 2 + 11) * steps * budget,
             sampling(planners.cem_plan, task, setting, budget, gradient_steps=2),
         )
-        options = {"temperature": task.temperature}
+        options = {"temperature": task.temperature, "noise": task.noise}
         yield (
             "MPPI",
             100 * steps * budget,
             sampling(planners.mppi_plan, task, setting, budget, **options),
         )
         if name == "tables":
-            yield "MCTS", 20 * budget * (steps + 1) + 3 * steps, search(task, setting, 20 * budget)
+            yield "MCTS", 20 * budget * (steps + 1) + steps, search(task, setting, 20 * budget)
         if task.has_derivatives:
-            yield "lifted states", 20 * steps * 3 * 2 * 10 * budget, lifted(task, setting, budget)
+            yield (
+                "lifted states",
+                20 * steps * (3 * 2 * 10 * budget + 1),
+                lifted(task, setting, budget),
+            )
             width = 3  # numbers in state and action
             yield "iLQR", steps * budget * (19 + 3 * width), regulator(task, setting, budget)
 
@@ -52,9 +54,17 @@ def descent(task, setting, budget):
         *(task.model_fn, params, state, key),
         candidates=20,
         num_steps=budget,
-        optimizer=optax.adam(0.3, eps_root=1e-8),
+        optimizer=adam(task.rate),
         **setting,
     )
+
+
+def adam(rate):
+    """Adam, with a step size for each part of a plan if there are several."""
+    if not isinstance(rate, dict):
+        return optax.adam(rate, eps_root=1e-8)
+    parts = {name: optax.adam(number, eps_root=1e-8) for name, number in rate.items()}
+    return optax.partition(parts, {name: name for name in rate})
 
 
 def sampling(planner, task, setting, budget, **options):
@@ -85,7 +95,7 @@ def regulator(task, setting, budget):
         initial = task.action_space.decode(task.action_space.sample(key, (task.horizon,)))
         return planners.ilqr_plan(
             *(task.model_fn, params, state),
-            initial=jax.tree.map(jnp.asarray, initial),
+            initial=initial,
             action_space=setting["action_space"],
             num_steps=budget,
         )

@@ -19,7 +19,9 @@ class Task:
     states: Any
     horizon: int
     action_space: jp.descent.AbstractActionSpace
+    rate: Any  # of gradient steps, in the unit of the latents
     temperature: float  # of MPPI, in the unit of the return
+    noise: float  # of MPPI
     has_derivatives: bool  # in state and action: iLQR and lifted states can be asked
 
 
@@ -44,14 +46,15 @@ def make_pendulum(key, count):
     angles = jax.random.uniform(key, (count,), minval=0.5 * jnp.pi, maxval=1.5 * jnp.pi)
     states = jnp.stack([angles, jnp.zeros(count)], axis=1)
     box = jp.Box(-jnp.full(1, 2.0), jnp.full(1, 2.0), scale=1.0)
-    return Task(swing, None, states, 100, box, 10.0, True)
+    return Task(swing, None, states, 100, box, 0.3, 10.0, 0.5, True)
 
 
 def make_spaceship(key, count):
     """Thrust and signal, a quarter of an episode."""
     world = envs.spaceship()
     states = jax.jit(jax.vmap(world.reset_fn))(jax.random.split(key, count))
-    return Task(world.step_fn, None, states, 20, world.action_space, 1.0, False)
+    rates = {"signal": 0.3, "thrust": 0.05}
+    return Task(world.step_fn, None, states, 20, world.action_space, rates, 1.0, 0.2, False)
 
 
 def make_tables(key, count):
@@ -61,7 +64,7 @@ def make_tables(key, count):
     transition = jax.nn.one_hot(jax.random.randint(next_key, shape, 0, 20), 20)
     states = jnp.broadcast_to(jax.nn.one_hot(0, 20), (count, 20))
     params = transition, jax.random.normal(reward_key, shape)
-    return Task(walk, params, states, 10, jp.Simplex(4), 0.3, False)
+    return Task(walk, params, states, 10, jp.Simplex(4), 0.3, 0.3, 0.5, False)
 
 
 TASKS = {"pendulum": make_pendulum, "spaceship": make_spaceship, "tables": make_tables}

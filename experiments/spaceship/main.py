@@ -57,7 +57,8 @@ def table(options):
             *as_model_fn(model), options.planning, *starts, observe_fn=WORLD.observe_fn
         )
         yield row | {"method": "GBP"} | found
-        training = {"hidden": 2 * options.hidden, "seed": seed, "out": options.out / "runs"}
+        row["hidden"] = wide = 2 * options.hidden  # units of the policies
+        training = {"hidden": wide, "seed": seed, "out": options.out / "runs"}
         training |= {"steps": 20} if options.smoke else {}
         policy = distill_policy(
             *(model, options.planning, episodes), count=options.plans, **training
@@ -86,8 +87,9 @@ def a2c(options):
 
     for seed in seeds(options):
         starts = options.episodes, jax.random.key(3000 + seed)
-        found = learn_a2c(options.a2c_steps, options.hidden, seed, *starts)
-        yield {"seed": seed, "hidden": options.hidden, "method": "A2C"} | found
+        wide = 2 * options.hidden  # as the other policies
+        found = learn_a2c(options.a2c_steps, wide, seed, *starts)
+        yield {"seed": seed, "hidden": wide, "method": "A2C"} | found
 
 
 def write(rows, path):

@@ -26,7 +26,7 @@ def parse_arguments(description):
     add("--candidates", type=int, default=Planning.candidates)
     add("--gradient-steps", type=int, default=Planning.num_steps)
     add("--replan-every", type=int, default=Planning.replan_every)
-    add("--plans", type=int, default=2000, help="to distil, of each of three rounds")
+    add("--plans", type=int, default=2000, help="to distil in each round")
     add("--episodes", type=int, default=64, help="unseen starts to evaluate on")
     add("--a2c-steps", type=int, default=3_800_000, help="environment steps of A2C")
     add("--smoke", action="store_true", help="a run of seconds that tests the code")
