@@ -71,7 +71,7 @@ def from_experts(size, seed, smoke, out):
     """Structured models that have seen nothing but experts, and how each was learnt."""
     steps, count = (20, 8) if smoke else (600, EXPERTS)
     learning = LEARNING["motion"]
-    for method, fits, plans in METHODS:
+    for method, fits, plans in METHODS[-1:] if smoke else METHODS:
         model, _ = training.train(
             make_model("motion", size, seed),
             SCAN,
