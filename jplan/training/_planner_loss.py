@@ -48,6 +48,7 @@ def planner_loss(
     Differentiability: as the gradient of the model's return in the actions is.
 
     Example:
+      >>> from flax import nnx
       >>> import jplan as jp
       >>> model = jp.nn.MLPModel(3, jp.Simplex(2), hidden=8, rngs=nnx.Rngs(0))
       >>> windows = Trajectories(
