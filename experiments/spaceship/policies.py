@@ -48,18 +48,20 @@ def imagine_flights(policy, model, firsts, num_steps):
     """States [T, B] and latents [T, B] of a policy's flights in the model."""
     model_fn, params = as_model_fn(model)
     graphdef, weights = nnx.split(policy)
+    return follow_policy(model_fn, graphdef, num_steps, params, weights, firsts)
 
-    @jax.jit
-    def flights(params, weights, firsts):
-        def step(states, _):
-            latents = jax.vmap(nnx.merge(graphdef, weights))(states)
-            actions = SPACE.quantise(latents)
-            following, _, _ = jax.vmap(model_fn, (None, 0, 0))(params, states, actions)
-            return following, (states, latents)
 
-        return jax.lax.scan(step, firsts, None, length=num_steps)[1]
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def follow_policy(model_fn, graphdef, num_steps, params, weights, firsts):
+    """`imagine_flights`, compiled once for all models and policies of one form."""
 
-    return flights(params, weights, firsts)
+    def step(states, _):
+        latents = jax.vmap(nnx.merge(graphdef, weights))(states)
+        actions = SPACE.quantise(latents)
+        following, _, _ = jax.vmap(model_fn, (None, 0, 0))(params, states, actions)
+        return following, (states, latents)
+
+    return jax.lax.scan(step, firsts, None, length=num_steps)[1]
 
 
 def improve_plans(policy, model, planning, firsts, key):
