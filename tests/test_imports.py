@@ -45,7 +45,7 @@ _LATE = {
 # What may be imported anywhere: the declared dependencies that are cheap to load.
 _ALWAYS = {"jax", "numpy", "flax", "optax", "chex"}
 # Light, and loaded by flax in any case, so late or not.
-_WITH_FLAX = {"rich": {"training"}}
+_WITH_FLAX = {"rich": {"training", "envs"}}
 
 
 class Import(NamedTuple):
@@ -181,7 +181,7 @@ def test_one_file_imports_orbax():
         ("mdp/_a.py", "def f():\n  import jraph", "not a dependency"),
         ("mdp/_a.py", "import scipy.sparse", "not a dependency"),
         ("nn/_a.py", "import haiku", "not a dependency"),
-        ("mdp/_a.py", "from rich import progress", "only ['training'] may"),
+        ("mdp/_a.py", "from rich import progress", "only ['envs', 'training'] may"),
     ],
 )
 def test_the_rules_bite(path, source, message):

@@ -15,6 +15,8 @@ from jplan.envs._arm import (
 )
 from jplan.envs._components import largest_component
 from jplan.envs._crash_gridworld import GridState, crash_gridworld
+from jplan.envs._cube_data import generate_cube_data
+from jplan.envs._cube_environments import CUBE_ENVIRONMENTS, make_cube_environment
 from jplan.envs._diffplan import load_diffplan_mazes
 from jplan.envs._elevation import free_from_elevation, load_jacksboro_elevation
 from jplan.envs._grid_tasks import GridTask, as_map, random_free_cell
@@ -33,6 +35,7 @@ from jplan.envs._voxel_mazes import voxel_maze
 from jplan.envs._world import ObserveFn, ResetFn, World
 
 __all__ = [
+    "CUBE_ENVIRONMENTS",
     "ArmWorld",
     "GridState",
     "GridTask",
@@ -53,6 +56,7 @@ __all__ = [
     "crash_gridworld",
     "free_from_elevation",
     "from_gymnax",
+    "generate_cube_data",
     "largest_component",
     "load_diffplan_mazes",
     "load_image_map",
@@ -60,6 +64,7 @@ __all__ = [
     "load_map",
     "load_movingai_map",
     "load_movingai_scenarios",
+    "make_cube_environment",
     "maze",
     "panorama",
     "path_world",
