@@ -17,8 +17,18 @@ from jplan.envs._components import largest_component
 from jplan.envs._crash_gridworld import GridState, crash_gridworld
 from jplan.envs._cube_data import generate_cube_data
 from jplan.envs._cube_environments import CUBE_ENVIRONMENTS, make_cube_environment
+from jplan.envs._cube_policies import (
+    CubeActFn,
+    CubeStartFn,
+    random_cube_policy,
+    scripted_cube_policy,
+)
+from jplan.envs._cube_protocol import evaluate_cube_policy
+from jplan.envs._cube_results import CubeResults, wilson_interval
+from jplan.envs._cube_tasks import CubeTasks, draw_cube_tasks, load_cube_tasks, save_cube_tasks
 from jplan.envs._diffplan import load_diffplan_mazes
 from jplan.envs._elevation import free_from_elevation, load_jacksboro_elevation
+from jplan.envs._gif import save_gif
 from jplan.envs._grid_tasks import GridTask, as_map, random_free_cell
 from jplan.envs._gymnasium import to_gymnasium
 from jplan.envs._gymnax import GymnaxState, from_gymnax, to_gymnax
@@ -37,6 +47,10 @@ from jplan.envs._world import ObserveFn, ResetFn, World
 __all__ = [
     "CUBE_ENVIRONMENTS",
     "ArmWorld",
+    "CubeActFn",
+    "CubeResults",
+    "CubeStartFn",
+    "CubeTasks",
     "GridState",
     "GridTask",
     "GymnaxState",
@@ -54,10 +68,13 @@ __all__ = [
     "arm_world",
     "as_map",
     "crash_gridworld",
+    "draw_cube_tasks",
+    "evaluate_cube_policy",
     "free_from_elevation",
     "from_gymnax",
     "generate_cube_data",
     "largest_component",
+    "load_cube_tasks",
     "load_diffplan_mazes",
     "load_image_map",
     "load_jacksboro_elevation",
@@ -68,12 +85,17 @@ __all__ = [
     "maze",
     "panorama",
     "path_world",
+    "random_cube_policy",
     "random_free_cell",
     "roadmap",
     "roadmap_mdp",
+    "save_cube_tasks",
+    "save_gif",
+    "scripted_cube_policy",
     "spaceship",
     "to_gymnasium",
     "to_gymnax",
     "vin_grid",
     "voxel_maze",
+    "wilson_interval",
 ]

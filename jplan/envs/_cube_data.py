@@ -12,10 +12,11 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from jplan.envs._cube_environments import check_cube_environment, import_ogbench
 from jplan.envs._cube_episodes import KINDS, Recipe, collect_episode, make_collector
+from jplan.envs._episode_bar import episode_bar
 
 
 def generate_cube_data(
@@ -104,7 +105,7 @@ def generate_cube_data(
         for first in range(0, total, shard_size)
     }
     missing = {p: numbers for p, numbers in shards.items() if not _is_whole(p, recipe, numbers)}
-    with _progress_bar(path.stem, total, enabled=progress) as bar:
+    with episode_bar(path.stem, total, enabled=progress) as bar:
         bar.update(bar.task_ids[0], completed=total - sum(map(len, missing.values())))
         if processes == 1:
             _write_shards(recipe, missing, lambda: bar.advance(bar.task_ids[0]))
@@ -223,15 +224,3 @@ def _write_whole(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
 
 def _scratch(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
-
-
-def _progress_bar(label: str, total: int, *, enabled: bool) -> Progress:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        disable=not enabled,
-    )
-    bar.add_task(label, total=total)
-    return bar

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from ctypes.util import find_library
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ def make_cube_environment(name: str = "cube-single", *, render: bool = False, **
     [-1, 1]: 5 cm of motion along each axis, 0.3 rad of yaw, the opening of the gripper.
 
     MuJoCo reads the environment variable MUJOCO_GL when it is first imported. If it is unset, it
-    is set here: to "egl" (which needs no display) on Linux if pictures are wanted, to "disabled"
-    if not. So a program that wants pictures says ``render=True`` for its first environment.
+    is set here: to "disabled" if no pictures are wanted, or on Linux to "egl", which needs no
+    display. So a program that wants pictures says ``render=True`` for its first environment.
 
     Args:
       name: "cube-single", "cube-double", "cube-triple" or "cube-quadruple".
@@ -66,7 +67,7 @@ def check_cube_environment(name: str) -> None:
 def import_ogbench(*, render: bool = False) -> None:
     """OGBench, whose environments register themselves, or ImportError with the extra."""
     if not os.environ.get("MUJOCO_GL"):
-        if not render:
+        if not render or (sys.platform == "linux" and not find_library("EGL")):
             os.environ["MUJOCO_GL"] = "disabled"
         elif sys.platform == "linux":
             os.environ["MUJOCO_GL"] = "egl"
@@ -76,6 +77,13 @@ def import_ogbench(*, render: bool = False) -> None:
         raise ImportError(
             "cube tasks need OGBench; install it with: python -m pip install 'jplan[ogbench]'"
         ) from error
+
+
+def import_mujoco() -> Any:
+    """MuJoCo, once an environment is there; its names are unknown to type checkers."""
+    import mujoco
+
+    return mujoco
 
 
 @contextlib.contextmanager
