@@ -142,7 +142,8 @@ def _claim(folder: pathlib.Path, recipe: Recipe, total: int, shard_size: int) ->
 def _is_whole(path: pathlib.Path, recipe: Recipe, numbers: range) -> bool:
     """Whether a shard is there and can be read; a full disk, say, leaves one that cannot."""
     try:
-        with np.load(path, allow_pickle=False) as shard:
+        # A stream of our own, since NumPy leaves its open when a file is damaged.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as shard:
             return len(shard["terminals"]) == len(numbers) * recipe.num_states
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False
@@ -175,8 +176,10 @@ def _write_in_processes(
     try:
         for worker in workers:
             worker.start()
-        while any(worker.is_alive() for worker in workers):
+        is_over = False
+        while not is_over:
             time.sleep(0.2)
+            is_over = not any(worker.is_alive() for worker in workers)
             finished = sum(len(numbers) for path, numbers in shards.items() if path.exists())
             bar.update(bar.task_ids[0], completed=done + finished)
             if any(worker.exitcode for worker in workers):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 CUBE_ENVIRONMENTS = ("cube-single", "cube-double", "cube-triple", "cube-quadruple")
+"""Names of the cube environments, by the number of cubes from 1 to 4."""
 
 
 def make_cube_environment(name: str = "cube-single", *, render: bool = False, **options) -> Any:
@@ -42,8 +43,8 @@ def make_cube_environment(name: str = "cube-single", *, render: bool = False, **
 
     Example:
       >>> env = make_cube_environment("cube-single")
-      >>> env.observation_space.shape, env.spec.max_episode_steps
-      ((28,), 200)
+      >>> env.spec.id, env.spec.max_episode_steps
+      ('cube-single-v0', 200)
 
     References: Park et al. 2025, "OGBench: Benchmarking Offline Goal-Conditioned RL".
     """

@@ -32,8 +32,9 @@ def evaluate_cube_policy(
         with their last observation, and their actions are ignored.
       tasks: K episodes, of `draw_cube_tasks` or `load_cube_tasks`.
       batch_size: B; the last batch may be smaller.
-      num_recorded: of the first so many episodes of each task pictures are kept, about 120 KB a
-        step. Without OpenGL there is a warning and no picture.
+      num_recorded: of the first so many episodes of each task pictures are kept, 120 KB a step;
+        without a GPU one takes up to half a second. Without OpenGL there is a warning and no
+        picture: see `make_cube_environment` for what must come first.
       progress: whether to show a progress bar.
 
     Returns:
@@ -154,8 +155,9 @@ class _Recorder:
             self._frames = {}
             warnings.warn(
                 f"evaluate_cube_policy: no pictures, since OpenGL does not work here "
-                f"({type(error).__name__}: {error}). On Linux without a display, install libEGL "
-                f"and start with the environment variable MUJOCO_GL=egl",
+                f"({type(error).__name__}: {error}). On Linux, install libEGL and start Python "
+                f"with the environment variable MUJOCO_GL=egl, or make the first environment of "
+                f"the program with make_cube_environment(name, render=True)",
                 RuntimeWarning,
                 stacklevel=4,
             )
