@@ -6,7 +6,6 @@ import os
 import pathlib
 import shutil
 import time
-import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -15,8 +14,11 @@ import numpy as np
 from rich.progress import Progress
 
 from jplan.envs._cube_environments import check_cube_environment, import_ogbench
-from jplan.envs._cube_episodes import KINDS, Recipe, collect_episode, make_collector
+from jplan.envs._cube_episodes import COLUMNS, KINDS, Recipe, collect_episode, make_collector
 from jplan.envs._episode_bar import episode_bar
+from jplan.envs._npz import read_npz, write_npz
+
+_MAX_BYTES = 1 << 33
 
 
 def generate_cube_data(
@@ -113,8 +115,8 @@ def generate_cube_data(
             _write_in_processes(recipe, missing, processes, bar)
     validation = path.with_name(f"{path.stem}-val.npz")
     # The data set exists once its first file does, so that one comes last.
-    _write_whole(validation, _gather(shards, recipe, range(num_episodes, total)))
-    _write_whole(path, _gather(shards, recipe, range(num_episodes)))
+    write_npz(validation, _gather(shards, recipe, range(num_episodes, total)))
+    write_npz(path, _gather(shards, recipe, range(num_episodes)))
     shutil.rmtree(folder)
 
 
@@ -134,7 +136,7 @@ def _claim(folder: pathlib.Path, recipe: Recipe, total: int, shard_size: int) ->
                 f"those of this call; finish that run first, or remove the folder"
             )
     else:
-        scratch = _scratch(label)
+        scratch = label.with_name(f"{label.name}.{os.getpid()}.tmp")
         scratch.write_text(json.dumps(wanted, indent=1) + "\n")
         os.replace(scratch, label)
 
@@ -142,11 +144,10 @@ def _claim(folder: pathlib.Path, recipe: Recipe, total: int, shard_size: int) ->
 def _is_whole(path: pathlib.Path, recipe: Recipe, numbers: range) -> bool:
     """Whether a shard is there and can be read; a full disk, say, leaves one that cannot."""
     try:
-        # A stream of our own, since NumPy leaves its open when a file is damaged.
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as shard:
-            return len(shard["terminals"]) == len(numbers) * recipe.num_states
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        shard = read_npz(path, COLUMNS, max_bytes=_MAX_BYTES)
+    except (FileNotFoundError, ValueError):
         return False
+    return all(len(column) == len(numbers) * recipe.num_states for column in shard.values())
 
 
 def _write_shards(
@@ -161,8 +162,7 @@ def _write_shards(
             episodes.append(collect_episode(env, oracle, recipe, number))
             if on_episode is not None:
                 on_episode()
-        names = episodes[0]
-        _write_whole(path, {n: np.concatenate([e[n] for e in episodes]) for n in names})
+        write_npz(path, {n: np.concatenate([e[n] for e in episodes]) for n in COLUMNS})
     env.close()
 
 
@@ -204,26 +204,9 @@ def _gather(
             continue
         source = [(n - numbers.start) * recipe.num_states for n in (common.start, common.stop)]
         target = [(n - wanted.start) * recipe.num_states for n in (common.start, common.stop)]
-        with np.load(path, allow_pickle=False) as shard:
-            for name in shard.files:
-                rows = shard[name]
-                if name not in columns:
-                    shape = (len(wanted) * recipe.num_states, *rows.shape[1:])
-                    columns[name] = np.empty(shape, rows.dtype)
-                columns[name][slice(*target)] = rows[slice(*source)]
+        for name, rows in read_npz(path, COLUMNS, max_bytes=_MAX_BYTES).items():
+            if name not in columns:
+                shape = (len(wanted) * recipe.num_states, *rows.shape[1:])
+                columns[name] = np.empty(shape, rows.dtype)
+            columns[name][slice(*target)] = rows[slice(*source)]
     return columns
-
-
-def _write_whole(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
-    """A file that bears its name only when it is complete."""
-    scratch = _scratch(path)
-    try:
-        with open(scratch, "wb") as stream:
-            np.savez_compressed(stream, **columns)  # pyright: ignore[reportArgumentType]
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _scratch(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")

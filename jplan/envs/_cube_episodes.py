@@ -13,6 +13,7 @@ import numpy as np
 from jplan.envs._cube_environments import global_numpy_seed, make_cube_environment, quiet_boxes
 
 KINDS = ("play", "noisy")
+COLUMNS = ("observations", "actions", "qpos", "qvel", "terminals")
 _NOISE, _RANDOM_ACTIONS = 0.1, 0.1
 _NOISE_SCALE = np.array([1.0, 1.0, 1.0, 3.0, 10.0])
 # Range of the probability, drawn for each episode, that a target lies on another cube.
@@ -73,10 +74,11 @@ def collect_episode(env: Any, oracle: Any, recipe: Recipe, number: int) -> dict[
             observation = after
             if oracle.done:
                 oracle.reset(*env.unwrapped.set_new_target(p_stack=stack))
-    columns = zip(*rows, strict=True)
-    names = ("observations", "actions", "qpos", "qvel")
-    episode = {n: np.array(c, np.float32) for n, c in zip(names, columns, strict=True)}
-    return episode | {"terminals": np.arange(recipe.num_states) == recipe.num_states - 1}
+    episode = {
+        name: np.array(column, np.float32)
+        for name, column in zip(COLUMNS[:-1], zip(*rows, strict=True), strict=True)
+    }
+    return episode | {COLUMNS[-1]: np.arange(recipe.num_states) == recipe.num_states - 1}
 
 
 def _number(seeds: np.random.SeedSequence) -> int:

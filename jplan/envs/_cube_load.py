@@ -1,10 +1,11 @@
 """Data sets of the cube tasks, read as the untrusted files that they are."""
 
 import os
-import zipfile
 
 import numpy as np
 from flax import struct
+
+from jplan.envs._npz import read_npz
 
 _MAX_BYTES = 1 << 33
 _DATA = ("observations", "actions", "terminals")
@@ -60,21 +61,14 @@ def load_cube_data(path: str | os.PathLike[str]) -> CubeData:
             f"python experiments/pad_cube/data.py --kind {kind} --out {target}"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _MAX_BYTES:
-            raise ValueError(f"got {size} bytes, expected at most {_MAX_BYTES}")
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in _DATA if name not in file.files]
-            if missing:
-                raise ValueError(f"got {file.files}, expected {', '.join(missing)} as well")
-            observations, actions, terminals = (file[name] for name in _DATA)
-        num_states = _check(observations, actions, terminals)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz(path, _DATA, max_bytes=_MAX_BYTES)
+        num_states = _check(**arrays)
+    except ValueError as error:
         raise ValueError(
-            f"{path}: not a data set of a cube task, or a damaged one: {error}; remove it and make "
-            f"it anew with generate_cube_data"
+            f"{path}: not a data set of a cube task: {error}; remove it and make it anew with "
+            f"generate_cube_data"
         ) from error
+    observations, actions = arrays["observations"], arrays["actions"]
     return CubeData(
         observations=observations.reshape(-1, num_states, observations.shape[1]),
         actions=actions.reshape(-1, num_states, 5),

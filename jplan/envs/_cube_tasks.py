@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from jplan.envs._cube_environments import (
     make_cube_environment,
     quiet_boxes,
 )
+from jplan.envs._npz import read_npz, write_npz
 
 _NUM_TASKS = 5
 _MAX_BYTES = 1 << 26
@@ -163,11 +163,7 @@ def save_cube_tasks(path: str | os.PathLike[str], tasks: CubeTasks) -> None:
     path = pathlib.Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"path: got {path.name!r}, expected a name that ends in .npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(scratch, "wb") as stream:
-        np.savez_compressed(stream, **vars(tasks))
-    os.replace(scratch, path)
+    write_npz(path, vars(tasks))
 
 
 def load_cube_tasks(path: str | os.PathLike[str]) -> CubeTasks:
@@ -181,6 +177,7 @@ def load_cube_tasks(path: str | os.PathLike[str]) -> CubeTasks:
 
     Raises:
       ValueError: if the file is none of these, naming it, what was found and what was expected.
+      FileNotFoundError: if there is no such file.
 
     Differentiability: none.
 
@@ -191,21 +188,13 @@ def load_cube_tasks(path: str | os.PathLike[str]) -> CubeTasks:
       >>> load_cube_tasks(path).task
       array([1, 2, 3, 4, 5], dtype=int32)
     """
-    names = set(CubeTasks.__dataclass_fields__)
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _MAX_BYTES:
-            raise ValueError(f"got {size} bytes, expected at most {_MAX_BYTES}")
-        with np.load(path, allow_pickle=False) as file:
-            if set(file.files) != names:
-                raise ValueError(f"got {sorted(file.files)}, expected {sorted(names)}")
-            arrays = {name: file[name] for name in names}
+        arrays = read_npz(path, list(CubeTasks.__dataclass_fields__), max_bytes=_MAX_BYTES)
         _check(arrays)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise ValueError(
-            f"{os.fspath(path)}: not a file of cube tasks, or a damaged one: {error}; draw the "
-            f"episodes again with draw_cube_tasks and write them with save_cube_tasks"
+            f"{os.fspath(path)}: not a file of cube tasks: {error}; draw the episodes again with "
+            f"draw_cube_tasks and write them with save_cube_tasks"
         ) from error
     return CubeTasks(environment=str(arrays.pop("environment")), **arrays)
 

@@ -1,6 +1,7 @@
 import functools
 import json
 import multiprocessing
+import pathlib
 import shutil
 
 import numpy as np
@@ -29,6 +30,13 @@ def assert_same(path, other):
         assert ours.keys() == theirs.keys()
         for key in ours:
             np.testing.assert_array_equal(ours[key], theirs[key])
+
+
+def flip(path):
+    """Change a byte of the packed observations, which come first."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 0xFF
+    path.write_bytes(content)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,6 +103,15 @@ def test_an_episode_depends_on_the_seed_and_its_number_only(noisy, tmp_path):
     assert not np.array_equal(seed["actions"], few["actions"])
 
 
+def test_plans_depend_on_the_seed_as_well(play, tmp_path):
+    """They draw from NumPy's global generator, whatever its state."""
+    options = {"kind": "play", "environment": "cube-double", "num_validation": 1}
+    np.random.seed(1)  # noqa: NPY002
+    generate(tmp_path / "few.npz", num_episodes=1, **options)
+    few = columns(tmp_path / "few.npz")
+    np.testing.assert_array_equal(few["actions"], columns(play)["actions"][:30])
+
+
 def test_actions_lead_from_each_state_to_the_next(noisy):
     data = columns(noisy)
     env = make_cube_environment("cube-single")
@@ -119,6 +136,28 @@ def test_noisy_and_play_differ_in_their_actions(noisy, play):
     saturated = [(np.abs(columns(path)["actions"][:, 4]) > 0.999).mean() for path in (noisy, play)]
     assert saturated[0] > 0.2
     assert saturated[1] < 0.05
+
+
+def test_random_actions_are_uniform(tmp_path, monkeypatch):
+    for kind, is_random in (("noisy", True), ("play", False)):
+        monkeypatch.setattr("jplan.envs._cube_episodes._RANDOM_ACTIONS", 1.0)
+        generate(tmp_path / f"{kind}.npz", kind=kind)
+        actions = columns(tmp_path / f"{kind}.npz")["actions"]
+        spread = np.abs(np.sort(actions.ravel()) - np.linspace(-1, 1, actions.size)).max()
+        assert (spread < 0.2) == is_random
+
+
+def test_one_action_in_ten_is_random(tmp_path, monkeypatch):
+    monkeypatch.setattr("jplan.envs._cube_episodes._NOISE_SCALE", np.zeros(5))
+    runs = []
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr("jplan.envs._cube_episodes._RANDOM_ACTIONS", 0.0)
+        generate(tmp_path / f"{name}.npz")
+        runs.append(columns(tmp_path / f"{name}.npz")["actions"][:, 4])
+    # The closed loop opens and shuts the gripper at full speed.
+    assert (np.abs(runs[1]) == 1).all()
+    assert 2 <= (np.abs(runs[0]) != 1).sum() <= 20
 
 
 def test_the_generator_of_the_caller_is_left_alone(tmp_path):
@@ -151,11 +190,12 @@ def test_a_stopped_run_goes_on(noisy, tmp_path, monkeypatch):
     # As a killed process and a full disk leave them.
     (folder / "000003.npz.77.tmp").write_bytes(b"PK")
     shards[1].write_bytes(shards[1].read_bytes()[:2000])
+    flip(shards[2])
 
     numbers.clear()
     monkeypatch.setattr(module, "collect_episode", stop_at(None))
     generate(path, shard_size=1)
-    assert numbers == [1, 3, 4]
+    assert numbers == [1, 2, 3, 4]
     assert_same(path, noisy)
     assert not folder.exists()
 
@@ -266,9 +306,11 @@ def test_damaged_data_sets_are_refused(noisy, tmp_path, change, message):
         load_cube_data(path)
 
 
-def test_a_cut_file_is_refused(noisy, tmp_path):
-    path = shutil.copy(noisy, tmp_path)
-    with open(path, "r+b") as stream:
+def test_a_damaged_archive_is_refused(noisy, tmp_path):
+    cut, flipped = (pathlib.Path(shutil.copy(noisy, tmp_path / name)) for name in ("a", "b"))
+    with open(cut, "r+b") as stream:
         stream.truncate(3000)
-    with pytest.raises(ValueError, match="damaged one"):
-        load_cube_data(path)
+    flip(flipped)
+    for path in (cut, flipped):
+        with pytest.raises(ValueError, match=f"{path}: .*it is damaged"):
+            load_cube_data(path)

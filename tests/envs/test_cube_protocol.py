@@ -78,6 +78,8 @@ def test_tasks_are_those_of_ogbench(tasks, env):
         # In the goal the cube has been at rest for two steps.
         at = tasks.goals[k, 19:22] / 10 + [0.425, 0, 0]
         np.testing.assert_allclose(at, told["goal_xyzs"][0], atol=1e-3)
+        # The arm of the goal is another than that of the start.
+        assert np.abs(tasks.goals[k, :6] - tasks.start_qpos[k, :6]).max() > 0.2
     arms = tasks.goals[:, :6]
     assert (np.abs(arms[:, None] - arms[None]).max(-1) + np.eye(10) > 0.01).all()
 
@@ -132,8 +134,7 @@ def test_files_keep_tasks_bit_for_bit(tasks, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("goals"), "expected .*'goals'"),
-        (lambda d: d.update(more=np.zeros(1)), "got .*'more'"),
+        (lambda d: d.pop("goals"), "expected goals as well"),
         (lambda d: d.update(goals=d["goals"][1:]), r"goals: got float32 \[9, 28\], expected .*10"),
         (lambda d: d.update(goals=d["goals"][:, 1:]), r"goals: got float32 \[10, 27\]"),
         (lambda d: d.update(targets=d["targets"].astype(np.float32)), "targets: got float32"),
@@ -158,8 +159,10 @@ def test_cut_files_are_refused(tasks, tmp_path):
     path = tmp_path / "tasks.npz"
     save_cube_tasks(path, tasks)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"a damaged one: .*draw_cube_tasks"):
+    with pytest.raises(ValueError, match=r"it is damaged .*draw_cube_tasks"):
         load_cube_tasks(path)
+    with pytest.raises(FileNotFoundError):
+        load_cube_tasks(tmp_path / "none.npz")
 
 
 def test_scripts_reach_every_target(tasks, tmp_path):
@@ -181,7 +184,8 @@ def test_plans_take_longer_than_the_closed_loop(tasks):
         scripted_cube_policy("plan"), chosen(tasks, 0, 8), progress=False
     )
     assert results.is_success.all()
-    assert (results.length > 55).all()
+    # 6.5 segments of 0.4 s to the moment of grasping, and as many to the target but for one.
+    assert 55 < results.length.min() <= results.length.max() < 80
 
 
 def test_an_episode_is_that_of_the_plain_environment(tasks, env):
