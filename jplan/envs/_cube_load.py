@@ -5,6 +5,7 @@ import os
 import numpy as np
 from flax import struct
 
+from jplan.envs._cube_environments import CUBE_ENVIRONMENTS
 from jplan.envs._npz import read_npz
 
 _MAX_BYTES = 1 << 33
@@ -54,11 +55,13 @@ def load_cube_data(path: str | os.PathLike[str]) -> CubeData:
     path = os.fspath(path)
     if not os.path.exists(path):
         # Both halves of a data set come from one command.
-        target = path.replace("-val.npz", ".npz")
-        kind = "play" if "play" in os.path.basename(path) else "noisy"
+        folder, name = os.path.split(path)
+        target = os.path.join(folder, name.replace("-val.npz", ".npz"))
+        kind = "play" if "play" in name else "noisy"
+        environment = next((e for e in CUBE_ENVIRONMENTS if name.startswith(e)), "cube-single")
         raise FileNotFoundError(
-            f"{path}: no such file; make it, in about 25 minutes, with "
-            f"python experiments/pad_cube/data.py --kind {kind} --out {target}"
+            f"{path}: no such file; make it, in about 25 minutes, with python "
+            f"experiments/pad_cube/data.py --environment {environment} --kind {kind} --out {target}"
         )
     try:
         arrays = read_npz(path, _DATA, max_bytes=_MAX_BYTES)

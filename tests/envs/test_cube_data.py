@@ -96,7 +96,9 @@ def test_an_episode_depends_on_the_seed_and_its_number_only(noisy, tmp_path):
     generate(tmp_path / "few.npz", num_episodes=1, num_validation=1)
     many, few = columns(noisy), columns(tmp_path / "few.npz")
     np.testing.assert_array_equal(few["observations"], many["observations"][:30])
-    assert not np.array_equal(many["observations"][:30], many["observations"][30:60])
+    validation = columns(tmp_path / "few-val.npz")
+    np.testing.assert_array_equal(validation["observations"], many["observations"][30:60])
+    assert not np.array_equal(few["observations"], validation["observations"])
     generate(tmp_path / "seed.npz", num_episodes=1, num_validation=1, seed=1)
     seed = columns(tmp_path / "seed.npz")
     assert not np.array_equal(seed["observations"][0], many["observations"][0])
@@ -278,9 +280,10 @@ def test_arguments_are_checked(tmp_path, options, message):
 
 
 def test_a_missing_data_set_is_told_how_to_make(tmp_path):
-    command = f"data.py --kind play --out {tmp_path}/cube-single-play-v0.npz"
+    target = tmp_path / "cube-double-play-v0.npz"
+    command = f"data.py --environment cube-double --kind play --out {target}"
     with pytest.raises(FileNotFoundError, match=command):
-        load_cube_data(tmp_path / "cube-single-play-v0-val.npz")
+        load_cube_data(tmp_path / "cube-double-play-v0-val.npz")
 
 
 @pytest.mark.parametrize(
@@ -307,10 +310,15 @@ def test_damaged_data_sets_are_refused(noisy, tmp_path, change, message):
 
 
 def test_a_damaged_archive_is_refused(noisy, tmp_path):
-    cut, flipped = (pathlib.Path(shutil.copy(noisy, tmp_path / name)) for name in ("a", "b"))
+    cut, flipped, filled = (
+        pathlib.Path(shutil.copy(noisy, tmp_path / name)) for name in ("cut", "flipped", "filled")
+    )
     with open(cut, "r+b") as stream:
         stream.truncate(3000)
     flip(flipped)
-    for path in (cut, flipped):
+    with open(filled, "r+b") as stream:
+        stream.seek(200)
+        stream.write(b"\xff" * 400)
+    for path in (cut, flipped, filled):
         with pytest.raises(ValueError, match=f"{path}: .*it is damaged"):
             load_cube_data(path)
