@@ -23,7 +23,7 @@ from jplan.fixed_points import (
     implicit_at,
     raise_on_failure,
 )
-from jplan.planners import gradient_plan
+from jplan.planners import gradient_plan, planning_as_descent
 
 __version__ = "0.1.0"
 
@@ -52,6 +52,7 @@ __all__ = [
     "mdp",
     "nn",
     "planners",
+    "planning_as_descent",
     "raise_on_failure",
     "refine",
     "relax",

@@ -33,6 +33,10 @@ FixedPointFn: TypeAlias = Callable[[Params, PyTree], PyTree]
 ObjectiveFn: TypeAlias = Callable[[Params, PyTree], Array]
 """``objective(params, x) -> scalar``, pure: what a descent makes small."""
 
+EnergyFn: TypeAlias = Callable[[Params, Array, Array, Array, Array], Array]
+"""``energy(params, future, past, goal, progress) -> scalar``: how little a future [T, D] fits a
+past [P, D] and a goal [D] that is to be reached at a place of the future, from 0 to 1."""
+
 ProjectFn: TypeAlias = Callable[[Params, PyTree], PyTree]
 """``project(params, x) -> x``: back to where ``x`` may be."""
 

@@ -39,6 +39,7 @@ from jplan.envs._mazes import maze
 from jplan.envs._movingai import Scenarios, load_movingai_map, load_movingai_scenarios
 from jplan.envs._panorama import panorama
 from jplan.envs._path_world import path_world
+from jplan.envs._point_maze import PointState, point_maze, wander
 from jplan.envs._roadmap import Roadmap, roadmap, roadmap_mdp
 from jplan.envs._spaceship import SpaceshipState, spaceship
 from jplan.envs._vin_grids import vin_grid
@@ -57,6 +58,7 @@ __all__ = [
     "GridTask",
     "GymnaxState",
     "ObserveFn",
+    "PointState",
     "ResetFn",
     "Roadmap",
     "Scenarios",
@@ -88,6 +90,7 @@ __all__ = [
     "maze",
     "panorama",
     "path_world",
+    "point_maze",
     "random_cube_policy",
     "random_free_cell",
     "roadmap",
@@ -100,5 +103,6 @@ __all__ = [
     "to_gymnax",
     "vin_grid",
     "voxel_maze",
+    "wander",
     "wilson_interval",
 ]

@@ -5,6 +5,7 @@ from jplan.nn._conv_gru import ConvGRUCell
 from jplan.nn._conv_model import ConvModel
 from jplan.nn._convolution import loop_convolution
 from jplan.nn._grid_groups import SteerableKernel, group_action, group_elements
+from jplan.nn._latents import InverseDynamics, LatentProjector, StateDecoder, StateEncoder
 from jplan.nn._mappers import KernelMapper, RewardMapper
 from jplan.nn._max_bellman import BellmanInputs, MaxBellmanCell, TransitionKernel
 from jplan.nn._max_plus import (
@@ -30,6 +31,7 @@ from jplan.nn._roadmap import EdgeCostMapper, GraphCell, GraphInputs
 from jplan.nn._solve_cell import AbstractCell, solve_cell
 from jplan.nn._steerable_costs import SteerableCostMapper, VoxelCostMapper
 from jplan.nn._steerable_gru import SteerableGRU
+from jplan.nn._trajectory_energy import TrajectoryEnergy
 from jplan.nn._world_model import (
     AbstractWorldModel,
     Prediction,
@@ -50,7 +52,9 @@ __all__ = [
     "EdgeCostMapper",
     "GraphCell",
     "GraphInputs",
+    "InverseDynamics",
     "KernelMapper",
+    "LatentProjector",
     "MLPModel",
     "MLPPolicy",
     "MaxBellmanCell",
@@ -71,9 +75,12 @@ __all__ = [
     "RegularTransitionKernel",
     "ResidualBlock",
     "RewardMapper",
+    "StateDecoder",
+    "StateEncoder",
     "SteerableCostMapper",
     "SteerableGRU",
     "SteerableKernel",
+    "TrajectoryEnergy",
     "TransitionKernel",
     "VoxelCostMapper",
     "WorkspaceMapper",

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 from jplan._typing import Array, PyTree
+from jplan.training._averages import AverageState
 from jplan.training._fit import fit
 from jplan.training._step import LossFn, TrainState, init_state
 
@@ -81,7 +82,8 @@ def train(
       progress: see `fit`.
 
     Returns:
-      The trained module, and one dict for each call with ``step``, ``seconds`` and the metrics.
+      The trained module, with the averaged parameters under `keep_average`, and one dict for each
+      call with ``step``, ``seconds`` and the metrics.
 
     Raises:
       ValueError: as `fit`.
@@ -130,4 +132,6 @@ def train(
         label=label,
         progress=progress,
     )
-    return nnx.merge(graphdef, state.params), rows
+    averaged = isinstance(state.opt_state, AverageState)
+    params = state.opt_state.average if averaged else state.params
+    return nnx.merge(graphdef, params), rows

@@ -1,0 +1,175 @@
+"""The losses that a planner by descent is learnt with."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jplan._typing import Array
+from jplan.descent import refine
+from jplan.nn import InverseDynamics, StateDecoder, StateEncoder
+from jplan.planners import DescentPlanner
+from jplan.training._hindsight import HindsightBatch, TransitionBatch
+
+
+def denoising_loss(
+    planner: DescentPlanner, batch: HindsightBatch, key: Array, *, ranking: float = 0.0
+) -> tuple[Array, dict[str, Array]]:
+    """How far descent on the energy stays from what happened, step by step.
+
+        z_0 = sqrt(b) z + sqrt(1 - b) n,  b ~ U(0, 1), n ~ N(0, 1), z = stop(encoder(future))
+        z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
+        loss = sum_t mean smooth_l1(z_t - z) + ranking * log(1 + exp(E(z) - E(stop(z_T))))
+
+    The descent is that of the planning, so the energy is shaped where plans pass.
+
+    Args:
+      planner: the networks.
+      batch: windows with goals.
+      key: consumed.
+      ranking: from 0 on; weight of a loss that asks for less energy for what happened than for
+        what the descent arrives at. At 0, as published, only the gradient of the energy is trained.
+
+    Returns:
+      The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
+      and the last step; ``error_noise`` and ``error_clean``, after the last from starts with b
+      below 0.2 and above 0.8 (NaN if the batch has none); ``energy_drop``, by which the descent
+      lowers the energy; ``rank_correlation`` between energy and error of the results; and
+      ``effective_rank`` of the clean latents, exp(entropy of the covariance's spectrum), which
+      falls to 1 if the encoder collapses.
+
+    Raises:
+      ValueError: if the planner takes no step, or the batch has other shapes than the planner.
+
+    Differentiability: of second order in the energy, within each step.
+
+    Example:
+      >>> from flax import nnx
+      >>> small = {"width": 8, "hidden": 16, "heads": 2, "network_hidden": 16}
+      >>> planner = DescentPlanner(3, 1, horizon=12, max_past=4, **small, rngs=nnx.Rngs(0))
+      >>> batch = HindsightBatch(
+      ...     past=jnp.zeros((2, 4, 3)),
+      ...     future=jnp.ones((2, 12, 3)),
+      ...     goal=jnp.ones((2, 3)),
+      ...     progress=jnp.ones(2),
+      ... )
+      >>> loss, metrics = denoising_loss(planner, batch, jax.random.key(0))
+      >>> bool(loss > metrics["error_last"] > 0)
+      True
+
+    References: Planning as Descent, arXiv 2512.17846, algorithm 1. The ranking is ours, after Du et
+      al. 2024, "Learning iterative reasoning through energy diffusion" (IRED), section 3.3.
+    """
+    if planner.num_steps < 1:
+        raise ValueError("the planner's num_steps is 0, expected 1 or more: there is no descent.")
+    energy_fn, params = planner.energy_fn()
+    past, goal = planner.encoder(batch.past), planner.encoder(batch.goal)
+    clean = jax.lax.stop_gradient(planner.encoder(batch.future))
+    level_key, noise_key = jax.random.split(key)
+    level = jax.random.uniform(level_key, clean.shape[:1], clean.dtype)
+    noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
+    share = level[:, None, None]
+    start = jnp.sqrt(share) * clean + jnp.sqrt(1 - share) * noise
+    given = past, goal, batch.progress
+
+    @jax.vmap
+    def descend(start: Array, given: tuple) -> tuple[Array, Array]:
+        done = refine(
+            lambda params, future: energy_fn(params, future, *given),
+            *(params, start),
+            optimizer=optax.sgd(jnp.exp(planner.log_step_size[...])),
+            num_steps=planner.num_steps,
+            project=energy_fn.project,
+            gradient="per_step",
+        )
+        return done.iterates[1:], done.objectives
+
+    iterates, energies = descend(start, given)
+    errors = jnp.mean(_smooth_l1(iterates - clean[:, None]), axis=(2, 3))
+    loss = jnp.sum(errors.mean(0))
+    if ranking:
+        energy = jax.vmap(lambda future, given: energy_fn(params, future, *given))
+        found = energy(jax.lax.stop_gradient(iterates[:, -1]), given)
+        loss = loss + ranking * jnp.mean(jax.nn.softplus(energy(clean, given) - found))
+    last, final = errors[:, -1], energies[:, -1]
+    among = lambda chosen: jnp.sum(jnp.where(chosen, last, 0)) / jnp.sum(chosen)
+    return loss, {
+        "error_first": errors[:, 0].mean(),
+        "error_last": last.mean(),
+        "error_noise": among(level < 0.2),
+        "error_clean": among(level > 0.8),
+        "energy_drop": jnp.mean(energies[:, 0] - final),
+        "rank_correlation": _rank_correlation(final, last),
+        "effective_rank": _effective_rank(clean.reshape(-1, clean.shape[-1])),
+    }
+
+
+def inverse_loss(
+    inverse: InverseDynamics, batch: tuple[StateEncoder, TransitionBatch], key: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Mean squared error of the actions between latents of states.
+
+    Args:
+      inverse: what is trained.
+      batch: the encoder, which is not, and single steps.
+      key: not used.
+
+    Returns:
+      The loss, and no metrics.
+
+    Differentiability: every mode.
+
+    Example:
+      >>> from flax import nnx
+      >>> encoder = StateEncoder(3, 8, hidden=16, rngs=nnx.Rngs(0))
+      >>> states, actions = jnp.ones((5, 3)), jnp.zeros((5, 1))
+      >>> steps = TransitionBatch(states=states, following=states, actions=actions)
+      >>> inverse = InverseDynamics(8, 1, hidden=16, rngs=nnx.Rngs(1))
+      >>> inverse_loss(inverse, (encoder, steps), jax.random.key(0))[0].shape
+      ()
+    """
+    del key
+    encoder, steps = batch
+    out = inverse(encoder(steps.states), encoder(steps.following))
+    return jnp.mean((out - steps.actions) ** 2), {}
+
+
+def decoder_loss(
+    decoder: StateDecoder, batch: tuple[StateEncoder, TransitionBatch], key: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Mean squared error of the states that are read from latents, in units of the scale.
+
+    Args:
+      decoder: what is trained.
+      batch: the encoder, which is not, and single steps.
+      key: not used.
+
+    Returns:
+      The loss, and no metrics.
+
+    Differentiability: every mode.
+
+    Example: as `inverse_loss`.
+    """
+    del key
+    encoder, steps = batch
+    out = decoder(encoder(steps.states))
+    error = encoder.standardise(out) - encoder.standardise(steps.states)
+    return jnp.mean(error**2), {}
+
+
+def _smooth_l1(x: Array) -> Array:
+    size = jnp.abs(x)
+    return jnp.where(size < 1, 0.5 * x**2, size - 0.5)
+
+
+def _rank_correlation(a: Array, b: Array) -> Array:
+    """Spearman's, [B] and [B] -> []."""
+    ranks = [jnp.argsort(jnp.argsort(x)).astype(x.dtype) for x in (a, b)]
+    return jnp.corrcoef(*ranks)[0, 1]
+
+
+def _effective_rank(latents: Array) -> Array:
+    """Roy & Vetterli 2007: exp of the entropy of the normalised spectrum, [N, D] -> []."""
+    spectrum = jnp.linalg.eigvalsh(jnp.cov(latents.T)).clip(min=0)
+    share = spectrum / jnp.maximum(spectrum.sum(), jnp.finfo(spectrum.dtype).tiny)
+    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))

@@ -1,0 +1,204 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jplan import training
+from jplan.planners import DescentPlanner
+from jplan.training import HindsightBatch, denoising_loss
+
+SMALL = {"horizon": 6, "max_past": 2, "width": 6, "hidden": 8, "heads": 2, "network_hidden": 8}
+SMALL |= {"layers": 1, "kernel_size": 3, "stride": 2}
+
+
+def make(**options):
+    return DescentPlanner(3, 1, **(SMALL | options), rngs=nnx.Rngs(0))
+
+
+def draw(count=4):
+    shapes = (count, 2, 3), (count, 6, 3), (count, 3)
+    keys = jax.random.split(jax.random.key(3), 3)
+    past, future, goal = (jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True))
+    return HindsightBatch(past=past, future=future, goal=goal, progress=jnp.linspace(0, 1, count))
+
+
+def test_gradient_is_that_of_the_steps_with_constant_starts(x64):
+    """Finite differences of the loss in which the start of each step is held fixed."""
+    batch = draw()
+    planner = make()
+    graphdef, params = nnx.split(planner)
+    direction = jax.tree.map(
+        lambda leaf: 0.3 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), params
+    )
+    at = lambda t: nnx.merge(graphdef, jax.tree.map(lambda p, d: p + t * d, params, direction))
+
+    def latents(planner, start):
+        energy_fn, parts = planner.energy_fn()
+        given = planner.encoder(batch.past), planner.encoder(batch.goal), batch.progress
+        step = lambda z, given: energy_fn.project(
+            parts,
+            z
+            - jnp.exp(planner.log_step_size[...])
+            * jax.grad(lambda z: energy_fn(parts, z, *given))(z),
+        )
+        return jax.vmap(step)(start, given)
+
+    level_key, noise_key = jax.random.split(jax.random.key(0))
+    clean = planner.encoder(batch.future)
+    share = jax.random.uniform(level_key, (4,))[:, None, None]
+    noise = jax.random.normal(noise_key, clean.shape)
+    first = jnp.sqrt(share) * clean + jnp.sqrt(1 - share) * noise
+    second = latents(planner, first)
+
+    def loss(t):
+        errors = [optax.huber_loss(latents(at(t), z), clean).mean() for z in (first, second)]
+        return sum(errors)
+
+    np.testing.assert_allclose(
+        denoising_loss(planner, batch, jax.random.key(0))[0], loss(0.0), rtol=1e-10
+    )
+    exact = jax.grad(lambda t: denoising_loss(at(t), batch, jax.random.key(0))[0])(0.0)
+    np.testing.assert_allclose(exact, (loss(1e-5) - loss(-1e-5)) / 2e-5, rtol=1e-6)
+
+
+def test_the_targets_have_no_gradient():
+    graphdef, params = nnx.split(make())
+    batch = draw()
+
+    def loss(params, future):
+        return denoising_loss(
+            nnx.merge(graphdef, params), batch.replace(future=future), jax.random.key(0)
+        )[0]
+
+    assert (jax.grad(loss, argnums=1)(params, batch.future) == 0).all()
+    slopes = jax.grad(loss)(params, batch.future)
+    parts = {name: optax.tree.norm(slopes[name]) for name in slopes}
+    trained = {"encoder", "energy", "projector", "log_step_size"}
+    assert {name for name, norm in parts.items() if norm > 0} == trained
+
+
+def test_ranking_lowers_what_happened():
+    planner, batch = make(), draw()
+    graphdef, params = nnx.split(planner)
+    loss = lambda params, ranking: denoising_loss(
+        nnx.merge(graphdef, params), batch, jax.random.key(0), ranking=ranking
+    )[0]
+    assert loss(params, 1.0) > loss(params, 0.0)
+    slopes = jax.grad(lambda params: loss(params, 1.0) - loss(params, 0.0))(params)
+
+    def gap(params):
+        planner = nnx.merge(graphdef, params)
+        energy_fn, parts = planner.energy_fn()
+        given = planner.encoder(batch.past), planner.encoder(batch.goal), batch.progress
+        clean = planner.encoder(batch.future)
+        return jax.vmap(lambda z, g: energy_fn(parts, z, *g))(clean, given).mean()
+
+    before = gap(params)
+    moved = params | {
+        "energy": jax.tree.map(lambda p, g: p - 0.05 * g, params["energy"], slopes["energy"])
+    }
+    assert gap(nnx.State(moved)) < before
+
+
+def test_metrics():
+    _, metrics = denoising_loss(make(), draw(64), jax.random.key(0))
+    assert 1 <= metrics["effective_rank"] <= 6
+    assert -1 <= metrics["rank_correlation"] <= 1
+    collapsed = make()
+    collapsed.encoder.network.narrow.kernel[...] *= 0
+    collapsed.encoder.network.narrow.bias[...] = jnp.arange(6.0)
+    assert denoising_loss(collapsed, draw(64), jax.random.key(0))[1]["effective_rank"] < 1.01
+
+
+def test_no_descent_cannot_be_trained(key):
+    with pytest.raises(ValueError, match="num_steps is 0"):
+        denoising_loss(make(num_steps=0), draw(), key)
+
+
+def data():
+    walk = np.cumsum(np.random.default_rng(0).normal(size=(200, 3)), 0)
+    return training.offline_data(
+        walk, np.diff(walk[:, :1], axis=0, append=0), np.arange(200) == 199
+    )
+
+
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
+OPTIMIZER = training.keep_average(training.cosine_adam(3e-3, 40), decay=0.9)
+batch_fn = lambda key, data: training.hindsight_batch(
+    data, key, batch_size=8, horizon=6, max_past=2
+)
+
+
+def fit(num_steps, folder=None):
+    return training.train(
+        *(make(), SCAN, data()),
+        batch_fn=batch_fn,
+        loss_fn=denoising_loss,
+        optimizer=OPTIMIZER,
+        key=jax.random.key(0),
+        num_steps=num_steps,
+        steps_per_call=20,
+        directory=folder,
+        progress=False,
+    )
+
+
+def test_two_half_trainings_are_one(tmp_path):
+    with jax.debug_key_reuse(False):
+        whole, rows = fit(40)
+        fit(20, tmp_path)
+        resumed, _ = fit(40, tmp_path)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    leaves = lambda planner: jax.tree.leaves(nnx.state(planner))
+    for a, b in zip(leaves(whole), leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["inverse", "decoder"])
+def test_heads_learn_without_the_encoder(name, key):
+    planner = make()
+    loss_fn = {"inverse": training.inverse_loss, "decoder": training.decoder_loss}[name]
+    steps = training.transition_batch(data(), key, batch_size=32)
+    graphdef, params = nnx.split(getattr(planner, name))
+    loss = lambda params: loss_fn(nnx.merge(graphdef, params), (planner.encoder, steps), key)[0]
+    down = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params))
+    assert loss(down) < loss(params)
+
+
+def test_averages():
+    optimizer = training.keep_average(optax.sgd(1.0), decay=0.5)
+    params, state = jnp.zeros(()), optimizer.init(jnp.zeros(()))
+    seen, average = [], 0.0
+    for step in range(1, 21):
+        updates, state = optimizer.update(jnp.float32(-1.0), state, params)
+        params = optax.apply_updates(params, updates)
+        weight = min(0.5, step / (step + 9))
+        average = weight * average + (1 - weight) * float(params)
+        seen.append((float(state.average), average))
+    np.testing.assert_allclose(*zip(*seen, strict=True), rtol=1e-5)
+    assert training.keep_average(OPTIMIZER, decay=0.5) is training.keep_average(
+        OPTIMIZER, decay=0.5
+    )
+    with pytest.raises(ValueError, match="decay is 1"):
+        training.keep_average(optax.sgd(1.0), decay=1)
+
+
+def test_average_is_what_training_returns():
+    with jax.debug_key_reuse(False):
+        averaged, _ = fit(40)
+    plain = training.train(
+        *(make(), SCAN, data()),
+        batch_fn=batch_fn,
+        loss_fn=denoising_loss,
+        optimizer=training.cosine_adam(3e-3, 40),
+        key=jax.random.key(0),
+        num_steps=40,
+        steps_per_call=20,
+        progress=False,
+    )[0]
+    distance = optax.tree.norm(
+        jax.tree.map(lambda a, b: a - b, nnx.state(averaged.energy), nnx.state(plain.energy))
+    )
+    assert 1e-4 < distance < 1
