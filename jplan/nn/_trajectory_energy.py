@@ -38,10 +38,11 @@ class TrajectoryEnergy(nnx.Module):
     """Energy of a future, given the past, the goal, and when the goal is to be reached.
 
         tokens = [goal + waves(progress), progress, convolution(past, future) + waves(time)]
-        E = sum over tokens of w . norm(transformer(tokens))
+        E = 1/2 sum |future - now - read(transformer(tokens))|^2,  now = the newest of the past
 
-    It is low for futures that can follow the past and are at the goal when they should be; what it
-    is trained for is its gradient in the future, see `jplan.training.denoising_loss`.
+    It is low, and never below 0, for futures that can follow the past and are at the goal when they
+    should be; what it is trained for is its gradient in the future, see
+    `jplan.training.denoising_loss`.
 
     Args:
       width: of a latent, D.
@@ -72,8 +73,11 @@ class TrajectoryEnergy(nnx.Module):
       "Attention is all you need", section 3.5, for the waves.
 
     Note:
-      The paper tells neither kernel and stride nor the read-out. A sum, not a mean: the gradient
-      in a latent then does not depend on how many there are.
+      The paper tells neither kernel and stride nor the read-out. The distance to what the
+      transformer makes of the tokens has a gradient that can be learnt as fast as a regression,
+      which that of a sum of token-wise energies has not, and its unit is that of the latents, so
+      that futures of one horizon can be compared. A sum, not a mean: the gradient in a latent does
+      not depend on how many there are.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class TrajectoryEnergy(nnx.Module):
         heads: int = 6,
         kernel_size: int = 5,
         stride: int = 4,
-        causal: bool = True,
+        causal: bool = False,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(width=width, horizon=horizon, max_past=max_past, hidden=hidden, layers=layers)
@@ -111,9 +115,10 @@ class TrajectoryEnergy(nnx.Module):
         self.kernel = nnx.Param(draw_weights(rngs, (kernel_size * width, hidden)))
         self.goal = linear(width, hidden)
         self.progress = linear(hidden, hidden)
+        self.condition = linear((max_past + 1) * width, hidden)
         self.blocks = nnx.List(_Block(hidden, heads, rngs=rngs) for _ in range(layers))
         self.norm = nnx.LayerNorm(hidden, param_dtype=float, rngs=rngs)
-        self.readout = nnx.Param(draw_weights(rngs, (hidden,), fan_in=hidden))
+        self.readout = linear(hidden, stride * width)
 
     def __call__(self, future: Array, past: Array, goal: Array, progress: Array) -> Array:
         """Energy [], of a future [T, D], a past [P, D], a goal [D] and its progress [] in [0, 1].
@@ -138,11 +143,14 @@ class TrajectoryEnergy(nnx.Module):
         steps = steps + self._waves(centres - max_past)
         when = max_past + progress * (horizon - max_past) - 1
         wave = self._waves(when[None])[0]
-        x = jnp.concatenate([(self.goal(goal) + wave)[None], self.progress(wave)[None], steps])
+        timed = self.progress(wave)
+        given = self.condition(jnp.concatenate([past.ravel(), goal])) + timed
+        x = jnp.concatenate([(self.goal(goal) + wave)[None], timed[None], steps + given[None]])
         mask = jnp.tri(len(x), dtype=bool) if self.causal else jnp.ones((len(x),) * 2, bool)
         for block in self.blocks:
             x = block(x, mask)
-        return jnp.sum(self.norm(x) @ self.readout[...])
+        expected = self.readout(self.norm(x[2:])).reshape(padded.shape[0] - sum(sides), -1)
+        return 0.5 * jnp.sum((future - past[-1:] - expected[max_past:]) ** 2)
 
     def _waves(self, steps: Array) -> Array:
         """Sines and cosines of times, which tell how far apart two of them are, [..., hidden]."""

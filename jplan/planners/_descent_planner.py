@@ -72,7 +72,7 @@ class DescentPlanner(nnx.Module):
         heads: int = 6,
         kernel_size: int = 5,
         stride: int = 4,
-        causal: bool = True,
+        causal: bool = False,
         num_steps: int = 2,
         projected: bool = True,
         timed: bool = True,

@@ -12,11 +12,16 @@ from jplan.training._hindsight import HindsightBatch, TransitionBatch
 
 
 def denoising_loss(
-    planner: DescentPlanner, batch: HindsightBatch, key: Array, *, ranking: float = 0.0
+    planner: DescentPlanner,
+    batch: HindsightBatch,
+    key: Array,
+    *,
+    from_noise: float = 0.5,
+    ranking: float = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
     """How far descent on the energy stays from what happened, step by step.
 
-        z_0 = sqrt(b) z + sqrt(1 - b) n,  b ~ U(0, 1), n ~ N(0, 1), z = stop(encoder(future))
+        z_0 = sqrt(b) z + sqrt(1 - b) n,  n ~ N(0, 1), z = stop(encoder(future))
         z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
         loss = sum_t mean smooth_l1(z_t - z) + ranking * log(1 + exp(E(z) - E(stop(z_T))))
 
@@ -26,6 +31,9 @@ def denoising_loss(
       planner: the networks.
       batch: windows with goals.
       key: consumed.
+      from_noise: share of the starts that are nothing but noise, b = 0, as those of plans are; from
+        0 on, below 1. The others have b ~ U(0, 1). At 0, as published, a plan begins where
+        training hardly ever does.
       ranking: from 0 on; weight of a loss that asks for less energy for what happened than for
         what the descent arrives at. At 0, as published, only the gradient of the energy is trained.
 
@@ -38,7 +46,8 @@ def denoising_loss(
       falls to 1 if the encoder collapses.
 
     Raises:
-      ValueError: if the planner takes no step, or the batch has other shapes than the planner.
+      ValueError: if the planner takes no step, ``from_noise`` is out of range, or the batch has
+        other shapes than the planner.
 
     Differentiability: of second order in the energy, within each step.
 
@@ -61,11 +70,14 @@ def denoising_loss(
     """
     if planner.num_steps < 1:
         raise ValueError("the planner's num_steps is 0, expected 1 or more: there is no descent.")
+    if not 0 <= from_noise < 1:
+        raise ValueError(f"from_noise is {from_noise}, expected from 0 on and below 1.")
     energy_fn, params = planner.energy_fn()
     past, goal = planner.encoder(batch.past), planner.encoder(batch.goal)
     clean = jax.lax.stop_gradient(planner.encoder(batch.future))
     level_key, noise_key = jax.random.split(key)
-    level = jax.random.uniform(level_key, clean.shape[:1], clean.dtype)
+    lowest = -from_noise / (1 - from_noise)
+    level = jax.random.uniform(level_key, clean.shape[:1], clean.dtype, lowest).clip(min=0)
     noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
     share = level[:, None, None]
     start = jnp.sqrt(share) * clean + jnp.sqrt(1 - share) * noise
