@@ -100,8 +100,11 @@ def denoising_loss(
     loss = jnp.sum(errors.mean(0))
     if ranking:
         energy = jax.vmap(lambda future, given: energy_fn(params, future, *given))
+        right = energy(clean, given)
         found = energy(jax.lax.stop_gradient(iterates[:, -1]), given)
-        loss = loss + ranking * jnp.mean(jax.nn.softplus(energy(clean, given) - found))
+        late = energy(clean, (past, goal, jnp.roll(batch.progress, 1)))
+        orders = jax.nn.softplus(right - found) + jax.nn.softplus(right - late)
+        loss = loss + ranking * orders.mean()
     last, final = errors[:, -1], energies[:, -1]
     among = lambda chosen: jnp.sum(jnp.where(chosen, last, 0)) / jnp.sum(chosen)
     return loss, {
@@ -116,14 +119,20 @@ def denoising_loss(
 
 
 def inverse_loss(
-    inverse: InverseDynamics, batch: tuple[StateEncoder, TransitionBatch], key: Array
+    inverse: InverseDynamics,
+    batch: tuple[StateEncoder, TransitionBatch],
+    key: Array,
+    *,
+    noise: float = 0.1,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the actions between latents of states.
 
     Args:
       inverse: what is trained.
       batch: the encoder, which is not, and single steps.
-      key: not used.
+      key: consumed.
+      noise: standard deviation of the noise on the latents that follow, since plans are near those
+        that the encoder makes, not among them.
 
     Returns:
       The loss, and no metrics.
@@ -139,21 +148,25 @@ def inverse_loss(
       >>> inverse_loss(inverse, (encoder, steps), jax.random.key(0))[0].shape
       ()
     """
-    del key
     encoder, steps = batch
-    out = inverse(encoder(steps.states), encoder(steps.following))
+    out = inverse(encoder(steps.states), _blur(encoder(steps.following), key, noise))
     return jnp.mean((out - steps.actions) ** 2), {}
 
 
 def decoder_loss(
-    decoder: StateDecoder, batch: tuple[StateEncoder, TransitionBatch], key: Array
+    decoder: StateDecoder,
+    batch: tuple[StateEncoder, TransitionBatch],
+    key: Array,
+    *,
+    noise: float = 0.1,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the states that are read from latents, in units of the scale.
 
     Args:
       decoder: what is trained.
       batch: the encoder, which is not, and single steps.
-      key: not used.
+      key: consumed.
+      noise: see `inverse_loss`.
 
     Returns:
       The loss, and no metrics.
@@ -162,16 +175,20 @@ def decoder_loss(
 
     Example: as `inverse_loss`.
     """
-    del key
     encoder, steps = batch
-    out = decoder(encoder(steps.states))
+    out = decoder(_blur(encoder(steps.states), key, noise))
     error = encoder.standardise(out) - encoder.standardise(steps.states)
     return jnp.mean(error**2), {}
 
 
+def _blur(latents: Array, key: Array, noise: float) -> Array:
+    return latents + noise * jax.random.normal(key, latents.shape, latents.dtype)
+
+
 def _smooth_l1(x: Array) -> Array:
-    size = jnp.abs(x)
-    return jnp.where(size < 1, 0.5 * x**2, size - 0.5)
+    """|x| beyond a tenth, a parabola below: what can be known well counts as much as the rest."""
+    size, knee = jnp.abs(x), 0.1
+    return jnp.where(size < knee, 0.5 * x**2 / knee, size - 0.5 * knee)
 
 
 def _rank_correlation(a: Array, b: Array) -> Array:

@@ -56,10 +56,9 @@ def test_gradient_is_that_of_the_steps_with_constant_starts(x64):
         errors = [optax.huber_loss(latents(at(t), z), clean).mean() for z in (first, second)]
         return sum(errors)
 
-    np.testing.assert_allclose(
-        denoising_loss(planner, batch, jax.random.key(0))[0], loss(0.0), rtol=1e-10
-    )
-    exact = jax.grad(lambda t: denoising_loss(at(t), batch, jax.random.key(0))[0])(0.0)
+    whole = lambda t: denoising_loss(at(t), batch, jax.random.key(0), from_noise=0.0)[0]
+    np.testing.assert_allclose(whole(0.0), loss(0.0), rtol=1e-10)
+    exact = jax.grad(whole)(0.0)
     np.testing.assert_allclose(exact, (loss(1e-5) - loss(-1e-5)) / 2e-5, rtol=1e-6)
 
 
@@ -77,6 +76,21 @@ def test_the_targets_have_no_gradient():
     parts = {name: optax.tree.norm(slopes[name]) for name in slopes}
     trained = {"encoder", "energy", "projector", "log_step_size"}
     assert {name for name, norm in parts.items() if norm > 0} == trained
+
+
+def test_starts_are_of_noise_alone_as_often_as_is_asked():
+    # From b = 0 the descent does not depend on the future.
+    batch = draw(400)
+    other = batch.replace(future=batch.future + 1)
+
+    def change(share):
+        parts = [
+            denoising_loss(make(), b, jax.random.key(0), from_noise=share)[1]["energy_drop"]
+            for b in (batch, other)
+        ]
+        return abs(parts[0] - parts[1])
+
+    assert change(0.98) < 0.2 * change(0.0)
 
 
 def test_ranking_lowers_what_happened():
@@ -115,6 +129,8 @@ def test_metrics():
 def test_no_descent_cannot_be_trained(key):
     with pytest.raises(ValueError, match="num_steps is 0"):
         denoising_loss(make(num_steps=0), draw(), key)
+    with pytest.raises(ValueError, match="from_noise is 1"):
+        denoising_loss(make(), draw(), key, from_noise=1.0)
 
 
 def data():
@@ -185,20 +201,25 @@ def test_averages():
         training.keep_average(optax.sgd(1.0), decay=1)
 
 
+class Point(nnx.Module):
+    def __init__(self):
+        self.place = nnx.Param(jnp.zeros(()))
+
+
 def test_average_is_what_training_returns():
-    with jax.debug_key_reuse(False):
-        averaged, _ = fit(40)
-    plain = training.train(
-        *(make(), SCAN, data()),
-        batch_fn=batch_fn,
-        loss_fn=denoising_loss,
-        optimizer=training.cosine_adam(3e-3, 40),
+    run = lambda optimizer: training.train(
+        *(Point(), SCAN),
+        batch_fn=lambda key: None,
+        loss_fn=lambda point, batch, key: (-point.place[...], {}),
+        optimizer=optimizer,
         key=jax.random.key(0),
-        num_steps=40,
-        steps_per_call=20,
+        num_steps=4,
+        steps_per_call=2,
         progress=False,
-    )[0]
-    distance = optax.tree.norm(
-        jax.tree.map(lambda a, b: a - b, nnx.state(averaged.energy), nnx.state(plain.energy))
-    )
-    assert 1e-4 < distance < 1
+    )[0].place[...]
+    assert run(optax.sgd(1.0)) == 4
+    # Weights n / (n + 9) of the average so far, which begins at 0.
+    average = 0.0
+    for n in range(1, 5):
+        average = n / (n + 9) * average + 9 / (n + 9) * n
+    np.testing.assert_allclose(run(training.keep_average(optax.sgd(1.0))), average, rtol=1e-6)
