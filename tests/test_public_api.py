@@ -38,7 +38,6 @@ NO_EXAMPLE = {
     "AbstractMapPlanner",
     "AbstractWorldModel",
     "BellmanInputs",
-    "CubeData",
     "CubeResults",
     "CubeTasks",
     "Episode",

@@ -17,7 +17,6 @@ from jplan.envs._components import largest_component
 from jplan.envs._crash_gridworld import GridState, crash_gridworld
 from jplan.envs._cube_data import generate_cube_data
 from jplan.envs._cube_environments import CUBE_ENVIRONMENTS, make_cube_environment
-from jplan.envs._cube_load import CubeData, load_cube_data
 from jplan.envs._cube_policies import (
     CubeActFn,
     CubeStartFn,
@@ -50,7 +49,6 @@ __all__ = [
     "CUBE_ENVIRONMENTS",
     "ArmWorld",
     "CubeActFn",
-    "CubeData",
     "CubeResults",
     "CubeStartFn",
     "CubeTasks",
@@ -78,7 +76,6 @@ __all__ = [
     "from_gymnax",
     "generate_cube_data",
     "largest_component",
-    "load_cube_data",
     "load_cube_tasks",
     "load_diffplan_mazes",
     "load_image_map",

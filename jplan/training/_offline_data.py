@@ -140,7 +140,10 @@ def load_offline_data(path: str | pathlib.Path) -> OfflineData:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file.")
+        raise FileNotFoundError(
+            f"{path} is not a file; jplan.envs.generate_cube_data makes those of OGBench's cube "
+            "tasks, as does experiments/pad_cube/data.py."
+        )
     try:
         # Opened here, for NumPy leaves a damaged file open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:

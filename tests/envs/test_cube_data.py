@@ -1,16 +1,15 @@
 import functools
 import json
 import multiprocessing
-import pathlib
-import shutil
 
 import numpy as np
 import pytest
 from ogbench.utils import load_dataset
 
 from jplan.envs import _cube_data as module
-from jplan.envs import generate_cube_data, load_cube_data, make_cube_environment
+from jplan.envs import generate_cube_data, make_cube_environment
 from jplan.envs._cube_episodes import make_collector
+from jplan.training import load_offline_data
 
 SHAPE = {"num_episodes": 3, "num_validation": 2, "num_states": 30}
 
@@ -85,9 +84,10 @@ def test_the_loader_of_ogbench_reads_it(noisy):
 
 
 def test_our_loader_keeps_whole_episodes(noisy):
-    data, raw = load_cube_data(noisy), columns(noisy)
-    np.testing.assert_array_equal(data.observations[1], raw["observations"][30:60])
-    np.testing.assert_array_equal(data.actions[2], raw["actions"][60:])
+    data, raw = load_offline_data(noisy), columns(noisy)
+    assert data.lengths.tolist() == [30, 30, 30]
+    np.testing.assert_array_equal(data.states, raw["observations"])
+    np.testing.assert_array_equal(data.actions, raw["actions"])
 
 
 def test_an_episode_depends_on_the_seed_and_its_number_only(noisy, tmp_path):
@@ -280,45 +280,5 @@ def test_arguments_are_checked(tmp_path, options, message):
 
 
 def test_a_missing_data_set_is_told_how_to_make(tmp_path):
-    target = tmp_path / "cube-double-play-v0.npz"
-    command = f"data.py --environment cube-double --kind play --out {target}"
-    with pytest.raises(FileNotFoundError, match=command):
-        load_cube_data(tmp_path / "cube-double-play-v0-val.npz")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda d: d.pop("actions"), "expected actions as well"),
-        (lambda d: d.update(actions=d["actions"][1:]), r"actions: got \[89, 5\], expected \[90, 5"),
-        (lambda d: d.update(observations=d["observations"][:, 1:]), r"observations: got \[90, 27"),
-        (lambda d: d["observations"].__setitem__((3, 4), np.nan), "observations: .*finite"),
-        (lambda d: d.update(actions=d["actions"].astype(float)), "actions: got float64"),
-        (lambda d: d["terminals"].__setitem__(3, True), "several lengths"),
-        (lambda d: d["terminals"].__setitem__(89, False), "without an end at row 89"),
-        (lambda d: d["terminals"].fill(False), "several lengths"),
-        (lambda d: d.update(actions=np.array([{}])), "allow_pickle"),
-    ],
-)
-def test_damaged_data_sets_are_refused(noisy, tmp_path, change, message):
-    data = columns(noisy)
-    change(data)
-    path = tmp_path / "data.npz"
-    np.savez(path, **data)
-    with pytest.raises(ValueError, match=f"{path}: .*{message}"):
-        load_cube_data(path)
-
-
-def test_a_damaged_archive_is_refused(noisy, tmp_path):
-    cut, flipped, filled = (
-        pathlib.Path(shutil.copy(noisy, tmp_path / name)) for name in ("cut", "flipped", "filled")
-    )
-    with open(cut, "r+b") as stream:
-        stream.truncate(3000)
-    flip(flipped)
-    with open(filled, "r+b") as stream:
-        stream.seek(200)
-        stream.write(b"\xff" * 400)
-    for path in (cut, flipped, filled):
-        with pytest.raises(ValueError, match=f"{path}: .*it is damaged"):
-            load_cube_data(path)
+    with pytest.raises(FileNotFoundError, match=r"generate_cube_data .*pad_cube/data.py"):
+        load_offline_data(tmp_path / "cube-double-play-v0-val.npz")
