@@ -23,7 +23,10 @@ def denoising_loss(
 
         z_0 = sqrt(b) z + sqrt(1 - b) n,  n ~ N(0, 1), z = stop(encoder(future))
         z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
-        loss = sum_t mean smooth_l1(z_t - z) + ranking * log(1 + exp(E(z) - E(stop(z_T))))
+        loss = sum_t mean smooth_l1(z_t - z) + ranking * sum_j log(1 + exp(E(z) - E_j))
+
+    where E_1 is the energy of what the descent arrives at, and E_2 that of what happened with
+    another window's progress.
 
     The descent is that of the planning, so the energy is shaped where plans pass.
 
@@ -34,8 +37,9 @@ def denoising_loss(
       from_noise: share of the starts that are nothing but noise, b = 0, as those of plans are; from
         0 on, below 1. The others have b ~ U(0, 1). At 0, as published, a plan begins where
         training hardly ever does.
-      ranking: from 0 on; weight of a loss that asks for less energy for what happened than for
-        what the descent arrives at. At 0, as published, only the gradient of the energy is trained.
+      ranking: from 0 on; weight of a loss that asks for less energy for what happened. At 0, as
+        published, only the gradient of the energy is trained, and energies of plans with different
+        progress need not be comparable. It trains the energy alone.
 
     Returns:
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
@@ -64,6 +68,10 @@ def denoising_loss(
       >>> loss, metrics = denoising_loss(planner, batch, jax.random.key(0))
       >>> bool(loss > metrics["error_last"] > 0)
       True
+
+    Note:
+      The paper does not tell the knee of smooth L1, which is 0.1 here: with 1 the far end of a
+      plan, which cannot be known well, drowns its beginning, which can.
 
     References: Planning as Descent, arXiv 2512.17846, algorithm 1. The ranking is ours, after Du et
       al. 2024, "Learning iterative reasoning through energy diffusion" (IRED), section 3.3.
@@ -100,8 +108,10 @@ def denoising_loss(
     loss = jnp.sum(errors.mean(0))
     if ranking:
         energy = jax.vmap(lambda future, given: energy_fn(params, future, *given))
-        right = energy(clean, given)
-        found = energy(jax.lax.stop_gradient(iterates[:, -1]), given)
+        # The encoder stays out of it: what is told apart most easily is what it forgets.
+        found, past, goal = jax.lax.stop_gradient((iterates[:, -1], past, goal))
+        right = energy(clean, (past, goal, batch.progress))
+        found = energy(found, (past, goal, batch.progress))
         late = energy(clean, (past, goal, jnp.roll(batch.progress, 1)))
         orders = jax.nn.softplus(right - found) + jax.nn.softplus(right - late)
         loss = loss + ranking * orders.mean()

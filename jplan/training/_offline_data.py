@@ -2,6 +2,7 @@
 
 import pathlib
 import zipfile
+import zlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -151,7 +152,7 @@ def load_offline_data(path: str | pathlib.Path) -> OfflineData:
             if not missing:
                 states, actions = file["observations"], file["actions"]
                 ends = ~file["valids"].astype(bool) if "valids" in file.files else file["terminals"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged or no .npz "
             "file of plain arrays. Fetch or make it again."

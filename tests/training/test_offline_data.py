@@ -145,6 +145,13 @@ def test_files_that_cannot_be_read(tmp_path):
         cut.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="cannot be read"):
             load_offline_data(cut)
+    np.savez_compressed(cut, **recorded())
+    packed = bytearray(cut.read_bytes())
+    for place in range(60, len(packed) // 2, 40):
+        packed[place] ^= 0xFF
+    cut.write_bytes(packed)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_offline_data(cut)
     np.savez(tmp_path / "other.npz", observations=np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"lacks \['actions', 'terminals'\]"):
         load_offline_data(tmp_path / "other.npz")
