@@ -110,7 +110,8 @@ def main():
     options = parser.parse_args()
     if options.smoke:
         options.out /= "smoke"
-        options.method, options.seeds, options.episodes = ["PaD"], 1, 8
+        options.parts, options.method, options.seeds = ["table"], ["PaD"], 1
+        options.episodes = 8
         options.steps, options.head_steps, options.batch = 20, 20, 4
         options.tasks, options.candidates, options.keep = 2, 4, 2
     options.out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import Normalize
 from stages import maze
 
 from jplan import envs, viz
@@ -27,7 +28,7 @@ def draw_plans(planner, size, key, out):
     for step, (axes, plan) in enumerate(zip(panels, plans, strict=False)):
         draw_maze(axes, free, state)
         energies = np.asarray(plan.energies[:, -1])
-        shades = plt.get_cmap("viridis")(plt.Normalize(*np.quantile(energies, [0, 0.9]))(energies))
+        shades = plt.get_cmap("viridis")(Normalize(*np.quantile(energies, [0, 0.9]))(energies))
         for places, shade in zip(planner.decoder(plan.candidates)[..., :2], shades, strict=True):
             axes.plot(places[:, 1], places[:, 0], color=shade, linewidth=0.6, alpha=0.7)
         axes.set_title(f"step {step}")

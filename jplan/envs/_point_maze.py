@@ -1,6 +1,7 @@
 """A point with momentum among walls, and a controller that wanders there."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +28,6 @@ class PointState:
       position: [2].
       velocity: [2], cells a step.
       goal: [2].
-
-    Example: see `point_maze`.
     """
 
     position: Array
@@ -36,7 +35,7 @@ class PointState:
     goal: Array
 
 
-def point_maze(free: Array, *, max_steps: int = 200) -> World:
+def point_maze(free: Any, *, max_steps: int = 200) -> World:
     """A point that is pushed through a maze.
 
         v <- 0.7 v + 0.12 a;  x <- x + v,  each axis on its own: a wall stops it
@@ -112,7 +111,7 @@ def point_maze(free: Array, *, max_steps: int = 200) -> World:
 
 
 def wander(
-    free: Array, key: Array, num_episodes: int, num_steps: int, *, noise: float = 0.3
+    free: Any, key: Array, num_episodes: int, num_steps: int, *, noise: float = 0.3
 ) -> tuple[Array, Array]:
     """Episodes of a point that goes from one random place of a maze to the next.
 
@@ -191,16 +190,16 @@ def _move(walls: Array, position: Array, velocity: Array, action: Array) -> tupl
     return position, velocity
 
 
-def _check_maze(free: Array) -> np.ndarray:
+def _check_maze(free: Any) -> np.ndarray:
     check_free(free, "free")
-    free = np.asarray(free)
-    border = np.concatenate([free[0], free[-1], free[:, 0], free[:, -1]])
-    if border.any() or free.sum() < 2:
+    cells = np.asarray(free)
+    border = np.concatenate([cells[0], cells[-1], cells[:, 0], cells[:, -1]])
+    if border.any() or cells.sum() < 2:
         raise ValueError(
-            f"free has {border.sum()} free cells on its border and {free.sum()} in all, expected a "
-            "closed border and 2 free cells or more; pad the map with walls."
+            f"free has {border.sum()} free cells on its border and {cells.sum()} in all, expected "
+            "a closed border and 2 free cells or more; pad the map with walls."
         )
-    return free
+    return cells
 
 
 def _touches(walls: Array, position: Array) -> Array:

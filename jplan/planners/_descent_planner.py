@@ -1,7 +1,6 @@
 """The networks of PaD as one planner of states and actions."""
 
 import dataclasses
-import inspect
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,7 +37,7 @@ class DescentPlanner(nnx.Module):
       num_steps: of the descent, in training and in planning alike.
       projected: whether each step of the descent ends with the projector.
       timed: whether the energy is told when the goal is to be reached.
-      mean: [inputs] or [], of the states; see `jplan.training.standard_numbers_of`.
+      mean: [inputs] or [], of the states; see `jplan.training.OfflineData.standard_numbers`.
       scale: [inputs] or [], positive, of the states.
       rngs: for the initial parameters.
 
@@ -146,11 +145,6 @@ class DescentPlanner(nnx.Module):
         """Energy and projection as pure functions, and their parameters."""
         graphdef, params = nnx.split((self.energy, self.projector))
         return DescentEnergy(graphdef, self.timed), params
-
-    def configuration(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild this planner, without its parameters."""
-        names = list(inspect.signature(type(self).__init__).parameters)
-        return {name: getattr(self, name) for name in names if name not in ("self", "rngs")}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """PaD: plan by descent on the energy of whole trajectories of latents."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -124,8 +122,9 @@ def planning_as_descent(
 
     if batch_size is not None:
         check_sizes(batch_size=batch_size)
-        descend = functools.partial(map_batches, descend, size=min(batch_size, candidates))
-    latents, energies = descend((noise, progresses))
+        latents, energies = map_batches(descend, (noise, progresses), min(batch_size, candidates))
+    else:
+        latents, energies = descend((noise, progresses))
     lowest = select_top((latents, progresses), energies[:, -1], min(keep, candidates))
     preference = jnp.where(jnp.isfinite(lowest.objective), -lowest.value[1], -jnp.inf)
     # If nothing is finite the first is as good as any, and its energy says so.

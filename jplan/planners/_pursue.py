@@ -38,12 +38,40 @@ class Pursuit:
 
 
 def first_past(observation: Array, max_past: int) -> Array:
-    """The past of an episode that begins, [max_past, D]: it has always been so."""
+    """The past of an episode that begins: it has always been so.
+
+    Args:
+      observation: [D], the first.
+      max_past: static, P.
+
+    Returns:
+      [P, D].
+
+    Differentiability: every mode.
+
+    Example:
+      >>> first_past(jnp.array([1.0, 2.0]), 2).tolist()
+      [[1.0, 2.0], [1.0, 2.0]]
+    """
     return jnp.broadcast_to(observation[None], (max_past, *observation.shape))
 
 
 def extend_past(past: Array, observation: Array) -> Array:
-    """The past [P, D] one step later: the oldest state goes."""
+    """The past one step later: the oldest state goes.
+
+    Args:
+      past: [P, D], the oldest first.
+      observation: [D], the newest.
+
+    Returns:
+      [P, D].
+
+    Differentiability: every mode.
+
+    Example:
+      >>> extend_past(jnp.array([[1.0], [2.0]]), jnp.array([3.0])).tolist()
+      [[2.0], [3.0]]
+    """
     return jnp.concatenate([past[1:], observation[None]])
 
 

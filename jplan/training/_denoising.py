@@ -183,7 +183,14 @@ def decoder_loss(
 
     Differentiability: every mode.
 
-    Example: as `inverse_loss`.
+    Example:
+      >>> from flax import nnx
+      >>> encoder = StateEncoder(3, 8, hidden=16, rngs=nnx.Rngs(0))
+      >>> states = jnp.ones((5, 3))
+      >>> steps = TransitionBatch(states=states, following=states, actions=states)
+      >>> decoder = StateDecoder(8, 3, hidden=16, rngs=nnx.Rngs(1))
+      >>> decoder_loss(decoder, (encoder, steps), jax.random.key(0))[0].shape
+      ()
     """
     encoder, steps = batch
     out = decoder(_blur(encoder(steps.states), key, noise))
@@ -204,7 +211,7 @@ def _smooth_l1(x: Array) -> Array:
 def _rank_correlation(a: Array, b: Array) -> Array:
     """Spearman's, [B] and [B] -> []."""
     ranks = [jnp.argsort(jnp.argsort(x)).astype(x.dtype) for x in (a, b)]
-    return jnp.corrcoef(*ranks)[0, 1]
+    return jnp.corrcoef(jnp.stack(ranks))[0, 1]
 
 
 def _effective_rank(latents: Array) -> Array:

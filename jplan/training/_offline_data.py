@@ -22,8 +22,6 @@ class OfflineData:
       actions: [S, A], taken in the states; that of an episode's last state means nothing.
       firsts: [E] int32, row of the first state of each episode.
       lengths: [E] int32, states of each episode.
-
-    Example: see `load_offline_data`.
     """
 
     states: Array
@@ -148,22 +146,22 @@ def load_offline_data(path: str | pathlib.Path) -> OfflineData:
     try:
         # Opened here, for NumPy leaves a damaged file open.
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            missing = {"observations", "actions", "terminals"} - set(file.files)
-            if not missing:
-                states, actions = file["observations"], file["actions"]
-                ends = ~file["valids"].astype(bool) if "valids" in file.files else file["terminals"]
+            names = {"observations", "actions", "terminals", "valids"} & set(file.files)
+            arrays = {name: file[name] for name in names}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged or no .npz "
             "file of plain arrays. Fetch or make it again."
         ) from error
+    missing = {"observations", "actions", "terminals"} - set(arrays)
     if missing:
         raise ValueError(
             f"{path} lacks {sorted(missing)}, expected the arrays observations [S, D], actions "
             "[S, A] and terminals [S]."
         )
     try:
-        return offline_data(states, actions, ends)
+        ends = ~arrays["valids"].astype(bool) if "valids" in arrays else arrays["terminals"]
+        return offline_data(arrays["observations"], arrays["actions"], ends)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

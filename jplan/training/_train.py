@@ -132,6 +132,6 @@ def train(
         label=label,
         progress=progress,
     )
-    averaged = isinstance(state.opt_state, AverageState)
-    params = state.opt_state.average if averaged else state.params
+    kept = state.opt_state
+    params = kept.average if isinstance(kept, AverageState) else state.params
     return nnx.merge(graphdef, params), rows
