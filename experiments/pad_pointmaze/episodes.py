@@ -35,8 +35,11 @@ def runner(size, graphdef, at_once, options):
     return run
 
 
-def run_episodes(planner, size, count, seed, *, at_once=25, **options):
-    """`Pursuit` of so many episodes; the starts and goals depend on the seed alone."""
+def run_episodes(planner, size, count, seed, *, at_once=1, **options):
+    """`Pursuit` of so many episodes; the starts and goals depend on the seed alone.
+
+    One at a time: 64 candidates keep a CPU busy, and more of them do not fit its cache.
+    """
     graphdef, params = nnx.split(planner)
     keys = jax.random.split(jax.random.key(3000 + seed), count)
     run = runner(size, graphdef, min(at_once, count), tuple(options.items()))

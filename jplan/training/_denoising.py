@@ -133,7 +133,7 @@ def inverse_loss(
     batch: tuple[StateEncoder, TransitionBatch],
     key: Array,
     *,
-    noise: float = 0.1,
+    noise: float = 0.2,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the actions between latents of states.
 
@@ -168,7 +168,7 @@ def decoder_loss(
     batch: tuple[StateEncoder, TransitionBatch],
     key: Array,
     *,
-    noise: float = 0.1,
+    noise: float = 0.2,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the states that are read from latents, in units of the scale.
 
