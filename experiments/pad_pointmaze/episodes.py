@@ -1,4 +1,4 @@
-"""Episodes between unseen places, several planned at once."""
+"""Episodes between unseen places."""
 
 import functools
 
@@ -15,7 +15,7 @@ NUM_STEPS = 160
 
 
 @functools.cache
-def runner(size, graphdef, at_once, options):
+def runner(size, graphdef, options):
     """Episodes of a planner, compiled once for all planners of a form."""
     world = envs.point_maze(maze(size), max_steps=NUM_STEPS)
 
@@ -30,19 +30,19 @@ def runner(size, graphdef, at_once, options):
                 *(planner, world, state, goal, plan_key), num_steps=NUM_STEPS, **dict(options)
             )
 
-        return jax.lax.map(run_one, keys, batch_size=at_once)
+        return jax.lax.map(run_one, keys)
 
     return run
 
 
-def run_episodes(planner, size, count, seed, *, at_once=1, **options):
+def run_episodes(planner, size, count, seed, **options):
     """`Pursuit` of so many episodes; the starts and goals depend on the seed alone.
 
     One at a time: 64 candidates keep a CPU busy, and more of them do not fit its cache.
     """
     graphdef, params = nnx.split(planner)
     keys = jax.random.split(jax.random.key(3000 + seed), count)
-    run = runner(size, graphdef, min(at_once, count), tuple(options.items()))
+    run = runner(size, graphdef, tuple(options.items()))
     return jax.device_get(run(params, keys))
 
 

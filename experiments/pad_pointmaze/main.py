@@ -36,7 +36,7 @@ def learn(name, seed, options, episodes=None, labelled=1.0):
 
 
 def run(planner, options, seed, replan_every=None):
-    """How the planner fares, and how long a plan takes beside the simulation of its steps."""
+    """How the planner fares, and the seconds that all episodes took, compilation included."""
     chosen = {"candidates": options.candidates, "keep": options.keep}
     chosen["replan_every"] = replan_every or options.replan_every
     begin = time.perf_counter()

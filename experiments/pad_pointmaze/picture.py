@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from episodes import NUM_STEPS
 from matplotlib.colors import Normalize
 from stages import maze
 
@@ -14,7 +15,7 @@ from jplan.planners import first_past, pursue
 def draw_plans(planner, size, key, out):
     """Plans of one episode's beginning, and the episode."""
     free = maze(size)
-    world = envs.point_maze(free, max_steps=160)
+    world = envs.point_maze(free, max_steps=NUM_STEPS)
     reset_key, plan_key = jax.random.split(key)
     # The farthest of some goals.
     states = jax.vmap(world.reset_fn)(jax.random.split(reset_key, 50))
@@ -39,7 +40,7 @@ def draw_plans(planner, size, key, out):
     axes.plot(plans[-1].progress, plans[-1].energy, "o", color="C3")
     axes.set(xlabel="progress: when to arrive", ylabel="energy", title="candidates")
     episode = pursue(
-        *(planner, world, state, goal, plan_key), num_steps=160, replan_every=4, candidates=64
+        *(planner, world, state, goal, plan_key), num_steps=NUM_STEPS, replan_every=4, candidates=64
     )
     draw_maze(panels[-1], free, state)
     y, x = episode.states.position[: episode.length + 1].T

@@ -48,7 +48,7 @@ class TrajectoryEnergy(nnx.Module):
       width: of a latent, D.
       horizon: T, latents of the future.
       max_past: P, latents of the past.
-      hidden: width of a token, a multiple of ``heads``.
+      hidden: width of a token, a multiple of twice the ``heads``.
       layers: blocks of the transformer.
       heads: of its attention.
       kernel_size: odd, from ``stride`` on; of the convolution over time.
@@ -73,11 +73,10 @@ class TrajectoryEnergy(nnx.Module):
       "Attention is all you need", section 3.5, for the waves.
 
     Note:
-      The paper tells neither kernel and stride nor the read-out. The distance to what the
-      transformer makes of the tokens has a gradient that can be learnt as fast as a regression,
-      which that of a sum of token-wise energies has not, and its unit is that of the latents, so
-      that futures of one horizon can be compared. A sum, not a mean: the gradient in a latent does
-      not depend on how many there are.
+      The paper tells neither kernel and stride nor the read-out; that of a distance is ours. Its
+      gradient begins as the difference to what is expected, near the present. Energies of different
+      progress need not be comparable. A sum, not a mean: the gradient in a latent does not depend
+      on how many there are.
     """
 
     def __init__(
@@ -97,9 +96,9 @@ class TrajectoryEnergy(nnx.Module):
         check_sizes(width=width, horizon=horizon, max_past=max_past, hidden=hidden, layers=layers)
         check_sizes(heads=heads, stride=stride)
         check_kernel_size(kernel_size)
-        if hidden % (2 * heads) or hidden % 4:
+        if hidden % (2 * heads):
             raise ValueError(
-                f"hidden is {hidden}, expected a multiple of 4 and of twice the {heads} heads."
+                f"hidden is {hidden}, expected a multiple of {2 * heads}, twice the {heads} heads."
             )
         if (max_past + horizon) % stride or kernel_size < stride:
             raise ValueError(

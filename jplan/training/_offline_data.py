@@ -10,8 +10,6 @@ from flax import struct
 
 from jplan._typing import Array
 
-_LARGEST = 2**24  # rows that a float32 tells apart
-
 
 @struct.dataclass(kw_only=True)
 class OfflineData:
@@ -65,8 +63,8 @@ def offline_data(states: np.ndarray, actions: np.ndarray, terminals: np.ndarray)
       `OfflineData` in float32.
 
     Raises:
-      ValueError: if shapes do not fit, a number is not finite, the last row ends no episode, an
-        episode has a single state, or there are more than 2^24 rows.
+      ValueError: if shapes do not fit, a number is not finite, there are no states, the last row
+        ends no episode, or an episode has a single state.
 
     Example:
       >>> data = offline_data(np.zeros((5, 2)), np.zeros((5, 1)), np.array([0, 1, 0, 0, 1]))
@@ -80,8 +78,8 @@ def offline_data(states: np.ndarray, actions: np.ndarray, terminals: np.ndarray)
             f"states, actions and terminals have shapes {list(states.shape)}, "
             f"{list(actions.shape)} and {list(ends.shape)}, expected [S, D], [S, A] and [S]."
         )
-    if not 0 < len(states) <= _LARGEST:
-        raise ValueError(f"there are {len(states)} states, expected 1 to {_LARGEST}.")
+    if not len(states):
+        raise ValueError("there are no states, expected one episode or more.")
     for name, rows in (("states", states), ("actions", actions)):
         if not np.isfinite(rows).all():
             row = int(np.argmin(np.isfinite(rows).all(1)))
