@@ -32,8 +32,8 @@ def evaluate_cube_policy(
         with their last observation, and their actions are ignored.
       tasks: K episodes, of `draw_cube_tasks` or `load_cube_tasks`.
       batch_size: B; the last batch may be smaller.
-      num_recorded: of the first so many episodes of each task pictures are kept, 120 KB a step;
-        without a GPU one takes up to half a second. Without OpenGL there is a warning and no
+      num_recorded: of the first so many episodes of each task pictures are kept, 120 KB a step,
+        which without a GPU are slow to make. Without OpenGL there is a warning and no
         picture: see `make_cube_environment` for what must come first.
       progress: whether to show a progress bar.
 
@@ -92,7 +92,7 @@ def _run_batch(
     """Success, steps taken and final distance of each episode."""
     mujoco = import_mujoco()
     inner, cap = env.unwrapped, env.spec.max_episode_steps
-    # One environment takes 160 MB, its changing part half of one: so that part is swapped.
+    # An environment is mostly its model, which all share: only the part that changes is swapped.
     parts, starts = [], []
     for index in indices:
         starts.append(start_cube_episode(env, tasks, index))
