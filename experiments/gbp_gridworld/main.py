@@ -8,7 +8,6 @@ from episodes import Replanning, policy_action, run_closed, run_open
 from online import learn_online
 from options import parse_arguments
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
-from rows import write
 from stages import (
     DISTILLING,
     EPISODES,
@@ -25,6 +24,7 @@ from stages import (
 from together import from_experts, imagine_policy
 
 from jplan import envs
+from jplan.training import write_table
 
 
 def table(options):
@@ -136,9 +136,9 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     for part in (table, together, online):
         if part.__name__ in options.parts:
-            write(part(options), options.out / f"{part.__name__}.csv")
+            write_table(part(options), options.out / f"{part.__name__}.csv")
     if "budget" in options.parts:
-        rows = write(budget(options), options.out / "budget.csv")
+        rows = write_table(budget(options), options.out / "budget.csv")
         for size, name in dict.fromkeys((row["size"], row["model"]) for row in rows):
             chosen = [row for row in rows if (row["size"], row["model"]) == (size, name)]
             draw_budget(chosen, options.out / f"budget_{name}_{size}.png")

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import optax
 from flax import nnx
-from rows import write
 
 import jplan as jp
 from jplan import training, viz
@@ -115,7 +114,7 @@ def main():
     found = (
         {"noise": noise, "seed": seed} | descend(model) for (noise, seed), model in models.items()
     )
-    write(found, options.out / "toy.csv")
+    training.write_table(found, options.out / "toy.csv")
     draw({noise: models[noise, 0] for noise in (0.0, 0.25)}, options.out / "toy.png")
 
 

@@ -8,8 +8,9 @@ import time
 import jax
 from episodes import measure, run_episodes
 from picture import draw_plans
-from rows import write
 from stages import Learning, draw_data, learn_heads, learn_planner
+
+from jplan.training import write_table
 
 PARTS = "table", "replanning", "labels", "data", "pictures"
 
@@ -17,8 +18,8 @@ VARIANTS = {
     "PaD": Learning(),
     "without projector": Learning(projected=False),
     "without lambda": Learning(timed=False),
+    "without anchor": Learning(anchored=False),
     "uniform corruption": Learning(from_noise=0.0),
-    "with ranking": Learning(ranking=0.1),
 }
 
 
@@ -117,7 +118,7 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     for part in (table, replanning, labels, data):
         if part.__name__ in options.parts:
-            write(part(options), options.out / f"{part.__name__}.csv")
+            write_table(part(options), options.out / f"{part.__name__}.csv")
     if "pictures" in options.parts:
         pictures(options)
 

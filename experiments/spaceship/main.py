@@ -1,7 +1,5 @@
 """Learn a model of a spaceship's world from random flights, plan through it, learn policies."""
 
-import csv
-
 import jax
 from episodes import draw_flights, plan_episodes, policy_episodes, random_episodes
 from options import parse_arguments
@@ -18,6 +16,7 @@ from stages import (
 )
 
 from jplan.nn import as_model_fn
+from jplan.training import write_table
 
 
 def seeds(options):
@@ -92,24 +91,12 @@ def a2c(options):
         yield {"seed": seed, "hidden": wide, "method": "A2C"} | found
 
 
-def write(rows, path):
-    """A file that grows row by row."""
-    kept = []
-    for row in rows:
-        kept.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
-        print("  ".join(f"{key} {value}" for key, value in kept[-1].items()), flush=True)
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(kept[0]))
-            writer.writeheader()
-            writer.writerows(kept)
-
-
 def main():
     options = parse_arguments(__doc__)
     options.out.mkdir(parents=True, exist_ok=True)
     for part in (models, table, a2c):
         if part.__name__ in options.parts:
-            write(part(options), options.out / f"{part.__name__}.csv")
+            write_table(part(options), options.out / f"{part.__name__}.csv")
     if "pictures" in options.parts:
         pictures(options)
 

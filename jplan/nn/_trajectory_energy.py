@@ -34,15 +34,32 @@ class _Block(nnx.Module):
         return x + self.narrow(jax.nn.silu(self.widen(self.network_norm(x))))
 
 
+class _Arrival(nnx.Module):
+    """-log of a density, not normalised, of when the goal is reached."""
+
+    def __init__(self, inputs: int, hidden: int, *, rngs: nnx.Rngs) -> None:
+        linear = lambda i, o: nnx.Linear(i, o, param_dtype=float, rngs=rngs)
+        self.given = linear(inputs, 2 * hidden)
+        self.time = linear(hidden, 2 * hidden)
+        self.mix = linear(2 * hidden, 2 * hidden)
+        self.readout = linear(2 * hidden, 1)
+
+    def __call__(self, given: Array, wave: Array) -> Array:
+        """[inputs] and [hidden] -> []."""
+        x = jax.nn.silu(self.given(given) + self.time(wave))
+        return self.readout(jax.nn.silu(self.mix(x)))[0]
+
+
 class TrajectoryEnergy(nnx.Module):
     """Energy of a future, given the past, the goal, and when the goal is to be reached.
 
         tokens = [goal + waves(progress), progress, convolution(past, future) + waves(time)]
-        E = 1/2 sum |future - now - read(transformer(tokens))|^2,  now = the newest of the past
+        E = 1/2 sum |future - now - read(transformer(tokens))|^2 - T log p(progress | past, goal)
 
-    It is low, and never below 0, for futures that can follow the past and are at the goal when they
-    should be; what it is trained for is its gradient in the future, see
-    `jplan.training.denoising_loss`.
+    where now is the newest of the past. It is low for futures that can follow the past and are at
+    the goal when they should be. The first part is trained through its gradient in the future; the
+    second, a network of its own without the future, as a likelihood, without which energies of
+    different progress could not be compared. See `jplan.training.denoising_loss`.
 
     Args:
       width: of a latent, D.
@@ -55,6 +72,7 @@ class TrajectoryEnergy(nnx.Module):
       stride: latents between two tokens, a divisor of ``max_past + horizon``: attention then sees
         that many times fewer tokens, each of which sees ``kernel_size`` latents.
       causal: whether a token sees only itself and what comes before it.
+      anchored: whether energies tell which progress is likely; False is as published.
       rngs: for the initial parameters.
 
     Raises:
@@ -74,9 +92,10 @@ class TrajectoryEnergy(nnx.Module):
 
     Note:
       The paper tells neither kernel and stride nor the read-out; that of a distance is ours. Its
-      gradient begins as the difference to what is expected, near the present. Energies of different
-      progress need not be comparable. A sum, not a mean: the gradient in a latent does not depend
-      on how many there are.
+      gradient begins as the difference to what is expected, near the present. A sum, not a mean:
+      the gradient in a latent does not depend on how many there are. The likelihood is ours as
+      well; it counts once for each latent of the future, and up to a number that depends on past
+      and goal alone.
     """
 
     def __init__(
@@ -91,6 +110,7 @@ class TrajectoryEnergy(nnx.Module):
         kernel_size: int = 5,
         stride: int = 4,
         causal: bool = False,
+        anchored: bool = True,
         rngs: nnx.Rngs,
     ) -> None:
         check_sizes(width=width, horizon=horizon, max_past=max_past, hidden=hidden, layers=layers)
@@ -118,6 +138,7 @@ class TrajectoryEnergy(nnx.Module):
         self.blocks = nnx.List(_Block(hidden, heads, rngs=rngs) for _ in range(layers))
         self.norm = nnx.LayerNorm(hidden, param_dtype=float, rngs=rngs)
         self.readout = linear(hidden, stride * width)
+        self.arrival = _Arrival((max_past + 1) * width, hidden, rngs=rngs) if anchored else None
 
     def __call__(self, future: Array, past: Array, goal: Array, progress: Array) -> Array:
         """Energy [], of a future [T, D], a past [P, D], a goal [D] and its progress [] in [0, 1].
@@ -140,8 +161,7 @@ class TrajectoryEnergy(nnx.Module):
         centres = self.stride * jnp.arange(count, dtype=padded.dtype) + (self.stride - 1) / 2
         steps = jnp.concatenate(shifted, axis=-1) @ self.kernel[...]
         steps = steps + self._waves(centres - max_past)
-        when = max_past + progress * (horizon - max_past) - 1
-        wave = self._waves(when[None])[0]
+        wave = self._wave_of(progress)
         timed = self.progress(wave)
         given = self.condition(jnp.concatenate([past.ravel(), goal])) + timed
         x = jnp.concatenate([(self.goal(goal) + wave)[None], timed[None], steps + given[None]])
@@ -149,7 +169,18 @@ class TrajectoryEnergy(nnx.Module):
         for block in self.blocks:
             x = block(x, mask)
         expected = self.readout(self.norm(x[2:])).reshape(padded.shape[0] - sum(sides), -1)
-        return 0.5 * jnp.sum((future - past[-1:] - expected[max_past:]) ** 2)
+        energy = 0.5 * jnp.sum((future - past[-1:] - expected[max_past:]) ** 2)
+        return energy + horizon * self.arrival_energy(past, goal, progress)
+
+    def arrival_energy(self, past: Array, goal: Array, progress: Array) -> Array:
+        """-log p(progress | past, goal), but for a term without the progress; 0 if not anchored."""
+        if self.arrival is None:
+            return jnp.zeros_like(progress)
+        return self.arrival(jnp.concatenate([past.ravel(), goal]), self._wave_of(progress))
+
+    def _wave_of(self, progress: Array) -> Array:
+        (horizon, _), (max_past, _) = self.shapes[:2]
+        return self._waves((max_past + progress * (horizon - max_past) - 1)[None])[0]
 
     def _waves(self, steps: Array) -> Array:
         """Sines and cosines of times, which tell how far apart two of them are, [..., hidden]."""

@@ -15,6 +15,7 @@ from jplan.nn import (
     StateEncoder,
     TrajectoryEnergy,
 )
+from jplan.planners._planner import constructor_arguments
 from jplan.planners._planning_as_descent import LatentPlan, planning_as_descent
 
 
@@ -28,12 +29,13 @@ class DescentPlanner(nnx.Module):
       max_past: P, states that a plan follows.
       width: of a latent, D.
       network_hidden: hidden units of encoder, projector, inverse dynamics and decoder.
-      hidden: see `jplan.nn.TrajectoryEnergy`, as the next five.
+      hidden: see `jplan.nn.TrajectoryEnergy`, as the next six.
       layers: of the transformer.
       heads: of its attention.
       kernel_size: of the convolution over time.
       stride: of the convolution over time.
       causal: whether tokens see only what comes before them.
+      anchored: whether energies tell which progress is likely.
       num_steps: of the descent, in training and in planning alike.
       projected: whether each step of the descent ends with the projector.
       timed: whether the energy is told when the goal is to be reached.
@@ -72,6 +74,7 @@ class DescentPlanner(nnx.Module):
         kernel_size: int = 5,
         stride: int = 4,
         causal: bool = False,
+        anchored: bool = True,
         num_steps: int = 2,
         projected: bool = True,
         timed: bool = True,
@@ -84,11 +87,20 @@ class DescentPlanner(nnx.Module):
         self.horizon = horizon
         self.max_past = max_past
         self.width = width
+        self.network_hidden = network_hidden
+        self.hidden = hidden
+        self.layers = layers
+        self.heads = heads
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.causal = causal
+        self.anchored = anchored
         self.num_steps = num_steps
         self.projected = projected
         self.timed = timed
         network: dict[str, Any] = {"hidden": network_hidden, "rngs": rngs}
         self.encoder = StateEncoder(inputs, width, mean=mean, scale=scale, **network)
+        self.mean, self.scale = self.encoder.mean, self.encoder.scale
         self.energy = TrajectoryEnergy(
             *(width, horizon, max_past),
             hidden=hidden,
@@ -97,12 +109,17 @@ class DescentPlanner(nnx.Module):
             kernel_size=kernel_size,
             stride=stride,
             causal=causal,
+            anchored=anchored,
             rngs=rngs,
         )
         self.projector = LatentProjector(width, **network) if projected else None
         self.log_step_size = nnx.Param(jnp.zeros(()))
         self.inverse = InverseDynamics(width, actions, **network)
         self.decoder = StateDecoder(width, inputs, mean=mean, scale=scale, **network)
+
+    def configuration(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild this planner, without its parameters."""
+        return constructor_arguments(self)
 
     def plan(
         self,

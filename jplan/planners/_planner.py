@@ -80,8 +80,13 @@ class AbstractMapPlanner(nnx.Module):
 
     def configuration(self) -> dict[str, Any]:
         """Constructor arguments that rebuild this planner, without its parameters."""
-        names = list(inspect.signature(type(self).__init__).parameters)
-        return {name: getattr(self, name) for name in names if name not in ("self", "rngs")}
+        return constructor_arguments(self)
+
+
+def constructor_arguments(planner: nnx.Module) -> dict[str, Any]:
+    """The attributes that bear names of constructor arguments, without the ``rngs``."""
+    names = list(inspect.signature(type(planner).__init__).parameters)
+    return {name: getattr(planner, name) for name in names if name not in ("self", "rngs")}
 
 
 def resolve_solver(solver: Solver | None, max_steps: int | None) -> Solver:

@@ -19,8 +19,8 @@ class Pursuit:
       actions: [T, A].
       rewards: [T].
       discounts: [T], 0 from the end of the episode on.
-      energies: [T / replan_every], of the plans.
-      progresses: [T / replan_every], where in each plan the goal is.
+      energies: [T / replan_every], of the plans; 0 once the episode is over, as the actions are.
+      progresses: [T / replan_every], where in each plan the goal is; likewise.
     """
 
     states: PyTree
@@ -103,8 +103,8 @@ def pursue(
       num_refinements: static; None for those of the training.
 
     Returns:
-      `Pursuit`. Use vmap over states, goals and keys for several episodes. Each plan begins from
-      new noise.
+      `Pursuit`. For several episodes map over states, goals and keys: on a CPU `jax.lax.map` is the
+      faster, since an episode that is over plans no more. Each plan begins from new noise.
 
     Raises:
       ValueError: if the numbers do not fit.
@@ -140,16 +140,22 @@ def pursue(
         state, reward, discount = world.step_fn(None, state, action)
         return (state, extend_past(past, world.observe_fn(state))), (state, reward, discount)
 
-    def control(carry: tuple, key: Array) -> tuple[tuple, tuple]:
-        _, past = carry
+    def think(past: Array, key: Array) -> tuple[Array, Array, Array]:
         plan = planner.plan(
             *(past, goal, key), candidates=candidates, keep=keep, num_steps=num_refinements
         )
-        actions = planner.first_actions(plan, past, replan_every)
-        carry, seen = jax.lax.scan(step, carry, actions)
-        return carry, (*seen, actions, plan.energy, plan.progress)
+        return planner.first_actions(plan, past, replan_every), plan.energy, plan.progress
 
-    start = state, first_past(world.observe_fn(state), planner.max_past)
+    def control(carry: tuple, key: Array) -> tuple[tuple, tuple]:
+        is_over, _, past = carry
+        # A branch, not a choice: but for vmap, nothing is planned once the episode is over.
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(think, past, key))
+        plan = jax.lax.cond(is_over, lambda *_: nothing, think, past, key)
+        carry, (states, rewards, discounts) = jax.lax.scan(step, carry[1:], plan[0])
+        is_over = is_over | (discounts == 0).any()
+        return (is_over, *carry), (states, rewards, discounts, *plan)
+
+    start = jnp.array(False), state, first_past(world.observe_fn(state), planner.max_past)
     keys = jax.random.split(key, num_steps // replan_every)
     _, (*parts, energies, progresses) = jax.lax.scan(control, start, keys)
     join = lambda leaf: leaf.reshape(num_steps, *leaf.shape[2:])

@@ -12,7 +12,7 @@ from jplan.envs import Roadmap
 from jplan.fixed_points import AbstractAdjoint, Picard, Truncated
 from jplan.nn import FLOOR, EdgeCostMapper, GraphCell, GraphInputs, MaxPlusReadout, solve_cell
 from jplan.planners._max_plus_vin import check_monotone
-from jplan.planners._planner import PlannerOutput, broadcast_budget
+from jplan.planners._planner import PlannerOutput, broadcast_budget, constructor_arguments
 
 
 class RoadmapVIN(nnx.Module):
@@ -66,7 +66,7 @@ class RoadmapVIN(nnx.Module):
 
     def configuration(self) -> dict[str, Any]:
         """Constructor arguments that rebuild this planner, without its parameters."""
-        return {name: getattr(self, name) for name in ("hidden", "max_steps", "adjoint")}
+        return constructor_arguments(self)
 
     def __call__(self, graph: Roadmap) -> Array:
         """Logits of the neighbours, [..., N, K]."""

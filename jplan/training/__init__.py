@@ -3,6 +3,7 @@
 from jplan.training._averages import AverageState, keep_average
 from jplan.training._checkpoint import CheckpointFolder, load, save
 from jplan.training._denoising import decoder_loss, denoising_loss, inverse_loss
+from jplan.training._descent_training import train_descent_heads, train_descent_planner
 from jplan.training._evaluate import evaluate
 from jplan.training._fit import fit
 from jplan.training._hindsight import (
@@ -36,6 +37,7 @@ from jplan.training._step import (
     step_keys,
     train_step,
 )
+from jplan.training._tables import write_table
 from jplan.training._train import SCAN_STATIC, cosine_adam, train
 from jplan.training._trajectories import (
     Trajectories,
@@ -83,7 +85,10 @@ __all__ = [
     "scan_steps",
     "step_keys",
     "train",
+    "train_descent_heads",
+    "train_descent_planner",
     "train_stages",
     "train_step",
     "transition_batch",
+    "write_table",
 ]

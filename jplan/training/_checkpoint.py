@@ -17,10 +17,10 @@ from flax import nnx
 import jplan.fixed_points
 from jplan import planners
 from jplan._typing import PyTree
-from jplan.planners import AbstractMapPlanner
+from jplan.planners import AbstractMapPlanner, DescentPlanner
 
 
-def save(path: str | pathlib.Path, planner: AbstractMapPlanner) -> None:
+def save(path: str | pathlib.Path, planner: AbstractMapPlanner | DescentPlanner) -> None:
     """Save a planner: its class, its configuration and its parameters.
 
     Args:
@@ -84,7 +84,7 @@ def _old(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"{path.name}.old")
 
 
-def load(path: str | pathlib.Path) -> AbstractMapPlanner:
+def load(path: str | pathlib.Path) -> Any:
     """Load a planner that `save` wrote; needs no training data and no configuration.
 
     Args:
@@ -223,7 +223,7 @@ def _decode(value: Any) -> Any:
     return getattr(jplan.fixed_points, value["type"])(**fields)
 
 
-def _build(header: dict[str, Any]) -> AbstractMapPlanner:
+def _build(header: dict[str, Any]) -> Any:
     # The file may come from anywhere: only names that jplan exports are ever looked up.
     if header.get("type") not in planners.__all__:
         raise ValueError(f"unknown planner {header.get('type')!r}")

@@ -1,5 +1,7 @@
 """The losses that a planner by descent is learnt with."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,18 +19,16 @@ def denoising_loss(
     key: Array,
     *,
     from_noise: float = 0.5,
-    ranking: float = 0.0,
+    arrival: float = 0.1,
 ) -> tuple[Array, dict[str, Array]]:
     """How far descent on the energy stays from what happened, step by step.
 
         z_0 = sqrt(b) z + sqrt(1 - b) n,  n ~ N(0, 1), z = stop(encoder(future))
         z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
-        loss = sum_t mean smooth_l1(z_t - z) + ranking * sum_j log(1 + exp(E(z) - E_j))
+        loss = sum_t mean smooth_l1(z_t - z) - arrival * mean log p(progress | past, goal)
 
-    where E_1 is the energy of what the descent arrives at, and E_2 that of what happened with
-    another window's progress.
-
-    The descent is that of the planning, so the energy is shaped where plans pass.
+    The descent is that of the planning, so the energy is shaped where plans pass. Its last term is
+    the likelihood of when the goal was reached, and there if the planner is anchored.
 
     Args:
       planner: the networks.
@@ -37,9 +37,7 @@ def denoising_loss(
       from_noise: share of the starts that are nothing but noise, b = 0, as those of plans are; from
         0 on, below 1. The others have b ~ U(0, 1). At 0, as published, a plan begins where
         training hardly ever does.
-      ranking: from 0 on; weight of a loss that asks for less energy for what happened. At 0, as
-        published, only the gradient of the energy is trained, and energies of plans with different
-        progress need not be comparable. It trains the energy alone.
+      arrival: from 0 on; weight of the likelihood, from which the encoder learns as well.
 
     Returns:
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
@@ -47,7 +45,8 @@ def denoising_loss(
       below 0.2 and above 0.8 (NaN if the batch has none); ``energy_drop``, by which the descent
       lowers the energy; ``rank_correlation`` between energy and error of the results; and
       ``effective_rank`` of the clean latents, exp(entropy of the covariance's spectrum), which
-      falls to 1 if the encoder collapses.
+      falls to 1 if the encoder collapses; and, if anchored, ``arrival``, minus the mean log of the
+      likelihood, in nats, 0 for a uniform one.
 
     Raises:
       ValueError: if the planner takes no step, ``from_noise`` is out of range, or the batch has
@@ -73,8 +72,7 @@ def denoising_loss(
       The paper does not tell the knee of smooth L1, which is 0.1 here: with 1 the far end of a
       plan, which cannot be known well, drowns its beginning, which can.
 
-    References: Planning as Descent, arXiv 2512.17846, algorithm 1. The ranking is ours, after Du et
-      al. 2024, "Learning iterative reasoning through energy diffusion" (IRED), section 3.3.
+    References: Planning as Descent, arXiv 2512.17846, algorithm 1. The likelihood is ours.
     """
     if planner.num_steps < 1:
         raise ValueError("the planner's num_steps is 0, expected 1 or more: there is no descent.")
@@ -106,18 +104,13 @@ def denoising_loss(
     iterates, energies = descend(start, given)
     errors = jnp.mean(_smooth_l1(iterates - clean[:, None]), axis=(2, 3))
     loss = jnp.sum(errors.mean(0))
-    if ranking:
-        energy = jax.vmap(lambda future, given: energy_fn(params, future, *given))
-        # The encoder stays out of it: what is told apart most easily is what it forgets.
-        found, past, goal = jax.lax.stop_gradient((iterates[:, -1], past, goal))
-        right = energy(clean, (past, goal, batch.progress))
-        found = energy(found, (past, goal, batch.progress))
-        late = energy(clean, (past, goal, jnp.roll(batch.progress, 1)))
-        orders = jax.nn.softplus(right - found) + jax.nn.softplus(right - late)
-        loss = loss + ranking * orders.mean()
+    metrics = {}
+    if planner.anchored:
+        metrics["arrival"] = _arrival_loss(planner, past, goal, batch.progress)
+        loss = loss + arrival * metrics["arrival"]
     last, final = errors[:, -1], energies[:, -1]
     among = lambda chosen: jnp.sum(jnp.where(chosen, last, 0)) / jnp.sum(chosen)
-    return loss, {
+    return loss, metrics | {
         "error_first": errors[:, 0].mean(),
         "error_last": last.mean(),
         "error_noise": among(level < 0.2),
@@ -196,6 +189,15 @@ def decoder_loss(
     out = decoder(_blur(encoder(steps.states), key, noise))
     error = encoder.standardise(out) - encoder.standardise(steps.states)
     return jnp.mean(error**2), {}
+
+
+def _arrival_loss(planner: DescentPlanner, past: Array, goal: Array, progress: Array) -> Array:
+    """Mean of -log p(progress | past, goal), the density normalised by a sum over 32 cells, []."""
+    energy = jax.vmap(planner.energy.arrival_energy)
+    cells = (jnp.arange(32, dtype=progress.dtype) + 0.5) / 32
+    others = jax.vmap(lambda t: energy(past, goal, jnp.full_like(progress, t)))(cells)
+    weight = jax.nn.logsumexp(-others, axis=0) - math.log(32)
+    return jnp.mean(energy(past, goal, progress) + weight)
 
 
 def _blur(latents: Array, key: Array, noise: float) -> Array:

@@ -34,6 +34,19 @@ def test_a_loaded_planner_is_the_saved_one(tmp_path):
     np.testing.assert_array_equal(loaded(maps), saved(maps))
 
 
+def test_a_planner_by_descent_is_loaded_without_its_data(tmp_path):
+    sizes = {"horizon": 6, "max_past": 2, "width": 4, "network_hidden": 8, "hidden": 8, "heads": 2}
+    saved = planners.DescentPlanner(
+        *(2, 1), **sizes, layers=1, mean=[1.0, 2.0], scale=[0.5, 2.0], rngs=nnx.Rngs(3)
+    )
+    training.save(tmp_path / "planner", saved)
+    loaded = training.load(tmp_path / "planner")
+    assert loaded.configuration() == saved.configuration()
+    past, goal = jnp.ones((2, 2)), jnp.zeros(2)
+    plans = [one.plan(past, goal, jax.random.key(0), candidates=3) for one in (saved, loaded)]
+    chex.assert_trees_all_equal(*plans)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_parameters_keep_their_dtype(tmp_path, dtype, x64):
     graphdef, state = nnx.split(planner(1))

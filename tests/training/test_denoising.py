@@ -59,7 +59,8 @@ def test_gradient_is_that_of_the_steps_with_constant_starts(x64):
         errors = [smooth_l1(latents(at(t), z) - clean).mean() for z in (first, second)]
         return sum(errors)
 
-    whole = lambda t: denoising_loss(at(t), batch, jax.random.key(0), from_noise=0.0)[0]
+    options = {"from_noise": 0.0, "arrival": 0.0}
+    whole = lambda t: denoising_loss(at(t), batch, jax.random.key(0), **options)[0]
     found, exact = jax.jit(jax.value_and_grad(whole))(0.0)
     np.testing.assert_allclose(found, loss(0.0), rtol=1e-10)
     np.testing.assert_allclose(exact, (loss(1e-5) - loss(-1e-5)) / 2e-5, rtol=1e-6)
@@ -97,24 +98,32 @@ def test_starts_are_of_noise_alone_as_often_as_is_asked():
     assert change(0.98) < 0.2 * change(0.0)
 
 
-def test_ranking_trains_the_energy_alone():
-    batch = draw(16)
-    graphdef, params = nnx.split(make())
+def test_likelihood_of_the_arrival_is_a_density(x64):
+    batch = draw(8)
+    planner = make()
+    likelihood = jax.jit(
+        lambda planner, batch: denoising_loss(planner, batch, jax.random.key(0))[1]["arrival"]
+    )
+    first = jax.tree.map(lambda leaf: leaf[:1], batch)
+    cells = (jnp.arange(32) + 0.5) / 32
+    densities = [jnp.exp(-likelihood(planner, first.replace(progress=t[None]))) for t in cells]
+    np.testing.assert_allclose(np.mean(densities), 1, rtol=1e-6)
+    assert np.std(densities) > 1e-3
+    planner.energy.arrival.readout.kernel[...] *= 0
+    np.testing.assert_allclose(likelihood(planner, batch), 0, atol=1e-12)
 
-    def ranking(params):
-        loss = lambda weight: denoising_loss(
-            nnx.merge(graphdef, params), batch, jax.random.key(0), ranking=weight
-        )[0]
-        return loss(1.0) - loss(0.0)
 
-    evaluate = jax.jit(jax.value_and_grad(ranking))
-    before, slopes = evaluate(params)
-    assert before > 0
-    norms = {name: optax.tree.norm(slopes[name]) for name in slopes}
-    assert norms["energy"] > 1e-3
-    assert max(norm for name, norm in norms.items() if name != "energy") < 1e-6 * norms["energy"]
-    down = jax.tree.map(lambda p, g: p - 0.01 / norms["energy"] * g, params, slopes)
-    assert evaluate(down)[0] < before
+def test_the_likelihood_orders_energies_of_different_progress(x64):
+    future, past, goal = jnp.ones((6, 6)), jnp.ones((2, 6)), jnp.ones(6)
+    differences = []
+    for anchored in (True, False):
+        energy = make(anchored=anchored).energy
+        early, late = (energy(future, past, goal, jnp.asarray(t)) for t in (0.2, 0.8))
+        differences.append(early - late)
+    energy = make().energy
+    early, late = (energy.arrival_energy(past, goal, jnp.asarray(t)) for t in (0.2, 0.8))
+    np.testing.assert_allclose(differences[0] - differences[1], 6 * (early - late), rtol=1e-9)
+    assert abs(early - late) > 1e-3
 
 
 def test_metrics():
@@ -169,6 +178,7 @@ def test_two_half_trainings_are_one(tmp_path):
         fit(20, tmp_path)
         resumed, _ = fit(40, tmp_path)
     assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["arrival"] < 0 < rows[0]["arrival"] + 0.2
     leaves = lambda planner: jax.tree.leaves(nnx.state(planner))
     for a, b in zip(leaves(whole), leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
