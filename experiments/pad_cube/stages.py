@@ -34,9 +34,9 @@ class Learning:
 
 SIZES = {
     "small": Learning(
-        steps=20_000,
-        batch=32,
-        width=64,
+        steps=24_000,
+        batch=16,
+        width=32,
         network_hidden=256,
         hidden=128,
         heads=4,
