@@ -106,7 +106,7 @@ def main():
     add("--tasks", type=int, default=200, help="unseen starts and goals")
     add("--candidates", type=int, default=64)
     add("--keep", type=int, default=8, help="candidates that one is drawn from")
-    add("--replan-every", type=int, default=4, help="steps that are taken of each plan")
+    add("--replan-every", type=int, default=2, help="steps that are taken of each plan")
     add("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     if options.smoke:

@@ -40,7 +40,7 @@ def draw_plans(planner, size, key, out):
     axes.plot(plans[-1].progress, plans[-1].energy, "o", color="C3")
     axes.set(xlabel="progress: when to arrive", ylabel="energy", title="candidates")
     episode = pursue(
-        *(planner, world, state, goal, plan_key), num_steps=NUM_STEPS, replan_every=4, candidates=64
+        *(planner, world, state, goal, plan_key), num_steps=NUM_STEPS, replan_every=2, candidates=64
     )
     draw_maze(panels[-1], free, state)
     y, x = episode.states.position[: episode.length + 1].T

@@ -18,7 +18,7 @@ SCAN = jax.jit(scan_steps, static_argnames=SCAN_STATIC)
 class Learning:
     """What a planner is, and how it is trained."""
 
-    steps: int = 2000
+    steps: int = 3000
     batch: int = 64
     rate: float = 3e-3
     horizon: int = 44
@@ -55,6 +55,8 @@ def learn_planner(learning, data, seed, out, name):
         network_hidden=128,
         hidden=learning.hidden,
         heads=4,
+        kernel_size=9,
+        stride=8,
         num_steps=learning.refinements,
         projected=learning.projected,
         timed=learning.timed,
