@@ -4,7 +4,6 @@ import argparse
 import csv
 import functools
 import pathlib
-import time
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import optax
 import torch
 import torch.nn.functional as F
 from flax import nnx
+from timing import best_of
 
 import jplan as jp
 from jplan.nn import ConvModel, as_model_fn
@@ -84,16 +84,6 @@ def jax_plan(model_fn, params, picture, key, *, candidates):
         num_steps=STEPS,
         optimizer=optax.adam(RATE, eps_root=1e-8),
     )
-
-
-def best_of(function, repeats):
-    """Seconds of the first call, and the least of the later ones."""
-    times = []
-    for _ in range(1 + repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - begin)
-    return times[0], min(times[1:])
 
 
 def check_equal(model, model_fn, params, picture):

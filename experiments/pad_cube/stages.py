@@ -34,7 +34,7 @@ class Learning:
 
 SIZES = {
     "small": Learning(
-        steps=24_000,
+        steps=13_000,
         batch=16,
         width=32,
         network_hidden=256,

@@ -39,10 +39,10 @@ class _Arrival(nnx.Module):
 
     def __init__(self, inputs: int, hidden: int, *, rngs: nnx.Rngs) -> None:
         linear = lambda i, o: nnx.Linear(i, o, param_dtype=float, rngs=rngs)
-        self.given = linear(inputs, 2 * hidden)
-        self.time = linear(hidden, 2 * hidden)
-        self.mix = linear(2 * hidden, 2 * hidden)
-        self.readout = linear(2 * hidden, 1)
+        self.given = linear(inputs, hidden)
+        self.time = linear(hidden, hidden)
+        self.mix = linear(hidden, hidden)
+        self.readout = linear(hidden, 1)
 
     def __call__(self, given: Array, wave: Array) -> Array:
         """[inputs] and [hidden] -> []."""
@@ -173,10 +173,15 @@ class TrajectoryEnergy(nnx.Module):
         return energy + horizon * self.arrival_energy(past, goal, progress)
 
     def arrival_energy(self, past: Array, goal: Array, progress: Array) -> Array:
-        """-log p(progress | past, goal), but for a term without the progress; 0 if not anchored."""
+        """-log p(progress | past, goal), but for a term without the progress; 0 if not anchored.
+
+        That of the step, a whole number, at which the goal is reached.
+        """
         if self.arrival is None:
             return jnp.zeros_like(progress)
-        return self.arrival(jnp.concatenate([past.ravel(), goal]), self._wave_of(progress))
+        (horizon, _), (max_past, _) = self.shapes[:2]
+        step = jnp.round(progress * (horizon - max_past)) / (horizon - max_past)
+        return self.arrival(jnp.concatenate([past.ravel(), goal]), self._wave_of(step))
 
     def _wave_of(self, progress: Array) -> Array:
         (horizon, _), (max_past, _) = self.shapes[:2]

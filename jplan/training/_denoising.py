@@ -192,11 +192,12 @@ def decoder_loss(
 
 
 def _arrival_loss(planner: DescentPlanner, past: Array, goal: Array, progress: Array) -> Array:
-    """Mean of -log p(progress | past, goal), the density normalised by a sum over 32 cells, []."""
+    """Mean of -log p(step | past, goal) + log(1 / number of steps), []."""
     energy = jax.vmap(planner.energy.arrival_energy)
-    cells = (jnp.arange(32, dtype=progress.dtype) + 0.5) / 32
-    others = jax.vmap(lambda t: energy(past, goal, jnp.full_like(progress, t)))(cells)
-    weight = jax.nn.logsumexp(-others, axis=0) - math.log(32)
+    # All steps at which the goal can be: between the points of a coarser sum a density has room.
+    steps = jnp.linspace(0, 1, planner.horizon - planner.max_past + 1, dtype=progress.dtype)
+    each = jax.vmap(lambda t: energy(past, goal, jnp.full_like(progress, t)))(steps)
+    weight = jax.nn.logsumexp(-each, axis=0) - math.log(len(steps))
     return jnp.mean(energy(past, goal, progress) + weight)
 
 

@@ -105,10 +105,14 @@ def test_likelihood_of_the_arrival_is_a_density(x64):
         lambda planner, batch: denoising_loss(planner, batch, jax.random.key(0))[1]["arrival"]
     )
     first = jax.tree.map(lambda leaf: leaf[:1], batch)
-    cells = (jnp.arange(32) + 0.5) / 32
-    densities = [jnp.exp(-likelihood(planner, first.replace(progress=t[None]))) for t in cells]
+    steps = jnp.linspace(0, 1, 6 - 2 + 1)  # all at which the goal can be
+    densities = [jnp.exp(-likelihood(planner, first.replace(progress=t[None]))) for t in steps]
     np.testing.assert_allclose(np.mean(densities), 1, rtol=1e-6)
     assert np.std(densities) > 1e-3
+    # Nor is there anything between these steps that could be likelier.
+    between = jnp.linspace(0, 1, 101)[:, None]
+    found = [jnp.exp(-likelihood(planner, first.replace(progress=t))) for t in between]
+    np.testing.assert_allclose(np.unique(np.round(found, 9)), np.unique(np.round(densities, 9)))
     planner.energy.arrival.readout.kernel[...] *= 0
     np.testing.assert_allclose(likelihood(planner, batch), 0, atol=1e-12)
 
