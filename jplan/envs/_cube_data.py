@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
+from jplan._npz import read_npz, write_npz
 from jplan.envs._cube_environments import check_cube_environment, import_ogbench
 from jplan.envs._cube_episodes import COLUMNS, KINDS, Recipe, collect_episode, make_collector
 from jplan.envs._episode_bar import episode_bar
-from jplan.envs._npz import read_npz, write_npz
 
 _MAX_BYTES = 1 << 33
 

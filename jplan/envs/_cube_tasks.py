@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from flax import struct
 
+from jplan._npz import read_npz, write_npz
 from jplan.envs._cube_environments import (
     CUBE_ENVIRONMENTS,
     check_cube_environment,
@@ -14,7 +15,6 @@ from jplan.envs._cube_environments import (
     make_cube_environment,
     quiet_boxes,
 )
-from jplan.envs._npz import read_npz, write_npz
 
 _NUM_TASKS = 5
 _MAX_BYTES = 1 << 26

@@ -1,14 +1,16 @@
 """States and actions that somebody recorded, in episodes of unequal length."""
 
 import pathlib
-import zipfile
-import zlib
 
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jplan._npz import read_npz
 from jplan._typing import Array
+
+_NAMES = "observations", "actions", "terminals"
+_MAX_BYTES = 1 << 36  # unpacked: what no memory would hold is no data set
 
 
 @struct.dataclass(kw_only=True)
@@ -142,22 +144,7 @@ def load_offline_data(path: str | pathlib.Path) -> OfflineData:
             "tasks, as does experiments/pad_cube/data.py."
         )
     try:
-        # Opened here, for NumPy leaves a damaged file open.
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            names = {"observations", "actions", "terminals", "valids"} & set(file.files)
-            arrays = {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged or no .npz "
-            "file of plain arrays. Fetch or make it again."
-        ) from error
-    missing = {"observations", "actions", "terminals"} - set(arrays)
-    if missing:
-        raise ValueError(
-            f"{path} lacks {sorted(missing)}, expected the arrays observations [S, D], actions "
-            "[S, A] and terminals [S]."
-        )
-    try:
+        arrays = read_npz(path, _NAMES, optional=["valids"], max_bytes=_MAX_BYTES)
         ends = ~arrays["valids"].astype(bool) if "valids" in arrays else arrays["terminals"]
         return offline_data(arrays["observations"], arrays["actions"], ends)
     except ValueError as error:

@@ -143,20 +143,20 @@ def test_files_that_cannot_be_read(tmp_path):
     cut = tmp_path / "cut.npz"
     for size in (0, 10, len(whole) // 2, len(whole) - 30):
         cut.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="cannot be read"):
+        with pytest.raises(ValueError, match="is damaged"):
             load_offline_data(cut)
     np.savez_compressed(cut, **recorded())
     packed = bytearray(cut.read_bytes())
     for place in range(60, len(packed) // 2, 40):
         packed[place] ^= 0xFF
     cut.write_bytes(packed)
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="is damaged"):
         load_offline_data(cut)
     np.savez(tmp_path / "other.npz", observations=np.zeros((3, 2)))
-    with pytest.raises(ValueError, match=r"lacks \['actions', 'terminals'\]"):
+    with pytest.raises(ValueError, match="expected actions, terminals as well"):
         load_offline_data(tmp_path / "other.npz")
     objects = write(tmp_path / "objects.npz", actions=np.array([{}] * 49, object))
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"objects.npz: .*allow_pickle"):
         load_offline_data(objects)
 
 

@@ -23,9 +23,13 @@ def write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_npz(
-    path: str | os.PathLike[str], names: Iterable[str], *, max_bytes: int
+    path: str | os.PathLike[str],
+    names: Iterable[str],
+    *,
+    optional: Iterable[str] = (),
+    max_bytes: int,
 ) -> dict[str, np.ndarray]:
-    """The named arrays, or ValueError; FileNotFoundError if there is no file."""
+    """The named arrays, and optional ones, or ValueError; FileNotFoundError without a file."""
     with open(path, "rb") as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
@@ -36,7 +40,8 @@ def read_npz(
                 missing = [name for name in names if name not in file.files]
                 if missing:
                     raise ValueError(f"got {file.files}, expected {', '.join(missing)} as well")
-                return {name: file[name] for name in names}
+                found = [*names, *(name for name in optional if name in file.files)]
+                return {name: file[name] for name in found}
         # What a damaged archive raises depends on the place of the damage.
         except (EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"it is damaged ({error})") from error
