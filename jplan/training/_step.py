@@ -9,7 +9,7 @@ from flax import nnx, struct
 
 from jplan._typing import Array, PyTree
 
-LossFn = Callable[[nnx.Module, Any, Array], tuple[Array, dict[str, Array]]]
+LossFn = Callable[[Any, Any, Array], tuple[Array, dict[str, Array]]]
 """``loss_fn(module, batch, key) -> (loss, metrics)``."""
 
 
