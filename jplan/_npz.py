@@ -4,7 +4,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,16 +24,17 @@ def write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
 
 def read_npz(
     path: str | os.PathLike[str],
-    names: Iterable[str],
+    names: Collection[str],
     *,
-    optional: Iterable[str] = (),
+    optional: Collection[str] = (),
     max_bytes: int,
 ) -> dict[str, np.ndarray]:
     """The named arrays, and optional ones, or ValueError; FileNotFoundError without a file."""
     with open(path, "rb") as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
-                size = sum(member.file_size for member in archive.infolist())
+                read = {f"{name}.npy" for name in (*names, *optional)}
+                size = sum(m.file_size for m in archive.infolist() if m.filename in read)
             if size > max_bytes:
                 raise ValueError(f"got {size} bytes when unpacked, expected at most {max_bytes}")
             with np.load(stream, allow_pickle=False) as file:

@@ -53,6 +53,7 @@ figure, axes = plt.subplots(figsize=(3.5, 3.5))
 draw_room(axes)
 for path in states[:6, :150]:
     axes.plot(path[:, 1], path[:, 0], linewidth=0.8)
+plt.show()
 
 # %% [markdown]
 # ## 2. Goals in hindsight
@@ -66,13 +67,15 @@ for path in states[:6, :150]:
 mean, scale = data.standard_numbers()
 planner = DescentPlanner(
     *(4, 2),
-    horizon=24,
+    horizon=36,
     max_past=4,
-    width=8,
+    width=16,
     hidden=32,
     layers=2,
     heads=2,
-    network_hidden=64,
+    kernel_size=9,
+    stride=8,
+    network_hidden=128,
     mean=mean,
     scale=scale,
     rngs=nnx.Rngs(0),
@@ -90,6 +93,7 @@ figure, panels = plt.subplots(1, 2, figsize=(8, 2.5))
 for name, axes in zip(("error_noise", "arrival"), panels, strict=True):
     axes.plot([row["step"] for row in rows], [row[name] for row in rows])
     axes.set(xlabel="step", title=name)
+plt.show()
 
 # %% [markdown]
 # Left, the error of what is made of noise. Right, minus the log-likelihood of the progress, which
@@ -99,7 +103,7 @@ for name, axes in zip(("error_noise", "arrival"), panels, strict=True):
 # decoder is a probe, so that plans can be drawn.
 
 # %%
-planner = training.train_descent_heads(
+planner, _ = training.train_descent_heads(
     planner, scan, data, key=jax.random.key(2), num_steps=1000, progress=False
 )
 
@@ -118,7 +122,7 @@ goal = jnp.append(state.goal, jnp.zeros(2))
 past = first_past(world.observe_fn(state), planner.max_past)
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.5))
 for step, axes in enumerate(panels):
-    plan = planner.plan(past, goal, jax.random.key(2), candidates=64, keep=8, num_steps=step)
+    plan = planner.plan(past, goal, jax.random.key(3), candidates=64, keep=8, num_steps=step)
     draw_room(axes)
     for path in planner.decoder(plan.candidates):
         axes.plot(path[:, 1], path[:, 0], color="C0", linewidth=0.5, alpha=0.5)
@@ -126,21 +130,21 @@ for step, axes in enumerate(panels):
     axes.plot(path[:, 1], path[:, 0], color="C3", linewidth=2)
     axes.plot(*state.goal[::-1], "*", color="k", markersize=12)
     axes.set_title(f"step {step}, mean energy {float(plan.energies[:, -1].mean()):.0f}")
+plt.show()
 
 # %% [markdown]
 # ## 4. The landscape
 #
-# The energy on a plane through the plan, spanned by two directions in which noise was taken off.
-# The dots are one candidate's way down.
+# The energy on the plane through one candidate's noise, its first step and its end. The dots are
+# its way down.
 
 # %%
 energy_fn, params = planner.energy_fn()
 given = planner.encoder(past), planner.encoder(goal), plan.progress
-energy = lambda future: energy_fn(params, future, *given)
-noise = jax.random.normal(jax.random.key(3), plan.latents.shape)
+energy = lambda params, future: energy_fn(params, future, *given)
+noise = jax.random.normal(jax.random.key(4), plan.latents.shape)
 way = jp.refine(
-    lambda params, future: energy_fn(params, future, *given),
-    *(params, noise),
+    *(energy, params, noise),
     optimizer=optax.sgd(jnp.exp(planner.log_step_size[...])),
     num_steps=2,
     project=energy_fn.project,
@@ -150,17 +154,18 @@ one = noise - end
 two = way[1] - end - one * jnp.vdot(way[1] - end, one) / jnp.vdot(one, one)
 sides = jnp.linspace(-0.5, 1.5, 41), jnp.linspace(-2.0, 2.0, 41)
 place = lambda x, y: end + x * one + y * two
-across = jax.vmap(lambda x, y: energy(place(x, y)), (0, None))
+across = jax.vmap(lambda x, y: energy(params, place(x, y)), (0, None))
 heights = jax.jit(jax.vmap(across, (None, 0)))(*sides)
 figure, axes = plt.subplots(figsize=(4.5, 3.5))
 contours = axes.contourf(*sides, jnp.log1p(heights - heights.min()), 20)
-figure.colorbar(contours, label="log of the energy above the least")
+figure.colorbar(contours, label="log(1 + energy above the least)")
 dots = [
     (jnp.vdot(z - end, one) / jnp.vdot(one, one), jnp.vdot(z - end, two) / jnp.vdot(two, two))
     for z in way
 ]
 axes.plot(*zip(*dots, strict=True), "o-", color="w")
-axes.set(xlabel="from the plan to the noise", ylabel="across")
+axes.set(xlabel="from the end to the noise", ylabel="across")
+plt.show()
 
 # %% [markdown]
 # ## 5. In the world
@@ -185,6 +190,7 @@ for seed, axes in enumerate(panels):
     axes.plot(*state.goal[::-1], "*", color="k", markersize=12)
     arrived = "arrived" if episode.rewards.sum() else "did not arrive"
     axes.set_title(f"{arrived}, {int(episode.length)} steps")
+plt.show()
 
 # %% [markdown]
 # `experiments/pad_pointmaze` does this in a maze and takes the method apart; `jplan.envs` makes

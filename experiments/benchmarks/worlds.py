@@ -4,11 +4,11 @@ import argparse
 import csv
 import functools
 import pathlib
-import time
 
 import jax
 import optax
 from flax import nnx
+from timing import best_of
 
 from jplan import envs, planners, training
 
@@ -21,17 +21,6 @@ def parse_arguments():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     return parser.parse_args()
-
-
-def best_seconds(function, *arguments, repeats):
-    """Least time of a call, compilation apart."""
-    jax.block_until_ready(function(*arguments))
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - begin)
-    return min(times)
 
 
 def worlds(few):
@@ -85,7 +74,7 @@ def main():
     rows = []
     for name, draw, count, things in worlds(options.smoke):
         keys = jax.random.split(jax.random.key(0), count)
-        seconds = best_seconds(jax.jit(jax.vmap(draw)), keys, repeats=repeats)
+        _, seconds = best_of(functools.partial(jax.jit(jax.vmap(draw)), keys), repeats)
         rows.append({"what": name, "value": round(count * things / seconds), "unit": "a second"})
         print(*rows[-1].values(), sep="  ", flush=True)
     maps, size, iterations, width = (2, 7, 4, 8) if options.smoke else (32, 15, 30, 80)
@@ -99,7 +88,7 @@ def main():
     case = f"{width} channels, K = {iterations}, {maps} maps {size}x{size}"
     cases = {"SymVIN": symmetric, "free kernels": freed(symmetric), "VIN": plain}
     for name, planner in cases.items():
-        seconds = best_seconds(*training_step(planner, batch), repeats=repeats)
+        _, seconds = best_of(functools.partial(*training_step(planner, batch)), repeats)
         value = round(1e3 * seconds, 1)
         rows.append({"what": f"training step, {name}, {case}", "value": value, "unit": "ms"})
         print(*rows[-1].values(), sep="  ", flush=True)

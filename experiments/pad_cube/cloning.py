@@ -26,7 +26,7 @@ class GoalPolicy(nnx.Module):
 
 
 def draw_reached(key, data, batch_size):
-    """Rows of states, and of states later in the same episode, each as likely as any other."""
+    """Rows of states, and of later ones of the same episode; the episodes are equally likely."""
     episode_key, now_key, goal_key = jax.random.split(key, 3)
     episode = jax.random.randint(episode_key, (batch_size,), 0, len(data.lengths))
     last = data.lengths[episode] - 1
@@ -60,7 +60,12 @@ def learn_policy(scan_fn, data, num_steps, seed, directory):
         num_steps=num_steps,
         steps_per_call=min(500, num_steps),
         directory=directory,
-        settings={"rows": len(data.states), "seed": seed, "steps": num_steps},
+        settings={
+            "states": len(data.states),
+            "mean": mean.tolist(),
+            "seed": seed,
+            "steps": num_steps,
+        },
         checkpoint_every=5000,
         label="cloning",
     )

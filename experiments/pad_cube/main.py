@@ -39,9 +39,9 @@ def table(options, tasks):
     data = training.load_offline_data(options.data)
     for method in options.method:
         for seed in range(options.seed, options.seed + options.seeds):
-            start_fn, seconds = learn(method, data, options, seed)
+            start_fn, about = learn(method, data, options, seed)
             rows, results = measure(start_fn, tasks, options.films)
-            about = {"data": options.kind, "method": method, "seed": seed, "seconds": seconds}
+            about = {"data": options.kind, "method": method, "seed": seed} | about
             yield from (about | row for row in rows)
             for index, frames in results.frames.items():
                 name = f"{options.kind}_{method}_{seed}_task{results.task[index]}_{index}.gif"
@@ -82,7 +82,6 @@ def parse_arguments():
         options.steps, options.batch, options.cloning_steps, options.head_steps = 2, 2, 2, 2
         options.candidates, options.keep, options.replan_every = 2, 1, 48
         options.data = options.out / "data.npz"
-        envs.generate_cube_data(options.data, kind=options.kind, num_episodes=1, num_validation=1)
     if options.data is None:
         options.data = pathlib.Path(f".runs/pad_cube/cube-single-{options.kind}-v0.npz")
     return options
@@ -90,6 +89,8 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
+    if options.smoke:
+        envs.generate_cube_data(options.data, kind=options.kind, num_episodes=1, num_validation=1)
     path = options.out / f"tasks_{options.episodes}.npz"
     if not path.exists():
         tasks = envs.draw_cube_tasks("cube-single", episodes_per_task=options.episodes)

@@ -28,13 +28,22 @@ def actions_fn(graphdef, replan_every, candidates, keep):
 
 
 def descent_policy(planner, key, *, replan_every, candidates, keep):
-    """``start_fn`` of `jplan.envs.evaluate_cube_policy`: plans, and their first few actions."""
+    """``start_fn`` of `jplan.envs.evaluate_cube_policy`: plans, and their first few actions.
+
+    Each episode has randomness of its own, whatever the size of the batches.
+    """
     graphdef, params = nnx.split(planner)
     run = actions_fn(graphdef, replan_every, candidates, keep)
     begin = jax.vmap(lambda observation: first_past(observation, planner.max_past))
     extend = jax.vmap(extend_past)
+    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+    started = 0
 
     def start(goals):
+        nonlocal started
+        episodes = started + jnp.arange(len(goals))
+        started += len(goals)
+        keys = jax.vmap(lambda episode: jax.random.fold_in(key, episode))(episodes)
         goals = jnp.asarray(goals)
         pasts, queue, step = None, [], 0
 
@@ -42,8 +51,7 @@ def descent_policy(planner, key, *, replan_every, candidates, keep):
             nonlocal pasts, queue, step
             pasts = begin(observations) if pasts is None else extend(pasts, observations)
             if not queue:
-                keys = jax.random.split(jax.random.fold_in(key, step), len(goals))
-                queue = list(np.swapaxes(run(params, pasts, goals, keys), 0, 1))
+                queue = list(np.swapaxes(run(params, pasts, goals, fold(keys, step)), 0, 1))
             step += 1
             return queue.pop(0)
 

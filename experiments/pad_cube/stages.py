@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import numpy as np
 from cloning import learn_policy
 from flax import nnx
 from policies import cloned_policy, descent_policy
@@ -64,25 +65,27 @@ VARIANTS = {
 
 
 def learn(method, data, options, seed):
-    """``start_fn`` of a policy, and the seconds of its training; read if it has been trained."""
-    directory = options.out / "runs" / f"{options.kind}_{options.size}_{method}_{seed}"
+    """``start_fn`` of a policy, and a row that describes it; read if it has been trained."""
+    runs = options.out / "runs"
     if method == "cloning":
-        steps = options.cloning_steps
-        policy, seconds = learn_policy(SCAN, data, steps, seed, directory)
-        return cloned_policy(policy), seconds
+        folder = runs / f"{options.kind}_cloning_{seed}"
+        policy, seconds = learn_policy(SCAN, data, options.cloning_steps, seed, folder)
+        return cloned_policy(policy), {"seconds": seconds}
     learning = dataclasses.replace(SIZES[options.size], **VARIANTS[method])
     if options.steps:
         learning = dataclasses.replace(learning, steps=options.steps)
     if options.batch:
         learning = dataclasses.replace(learning, batch=options.batch)
-    planner, seconds = learn_planner(learning, data, options.head_steps, seed, directory)
-    training.save(directory / "planner", planner)
+    directory = runs / f"{options.kind}_{options.size}_{method}_{seed}"
+    planner, row = learn_planner(learning, data, options.head_steps, seed, directory)
     chosen = {name: getattr(options, name) for name in ("replan_every", "candidates", "keep")}
-    return descent_policy(planner, jax.random.key(4000 + seed), **chosen), seconds
+    about = {name: row[name] for name in ("seconds", "effective_rank")}
+    about["probe"] = probe_cube(planner, data)
+    return descent_policy(planner, jax.random.key(4000 + seed), **chosen), about
 
 
 def learn_planner(learning, data, head_steps, seed, directory):
-    """The planner, and the seconds that its energy took."""
+    """The planner, and the last row of its training."""
     mean, scale = data.standard_numbers()
     fields = dataclasses.asdict(learning)
     steps, batch, rate = (fields.pop(name) for name in ("steps", "batch", "rate"))
@@ -99,13 +102,29 @@ def learn_planner(learning, data, head_steps, seed, directory):
         num_steps=steps,
         batch_size=batch,
         learning_rate=rate,
-        decay=0.999,
-        loss_fn=training.denoising_loss,
+        average_decay=0.999,
         steps_per_call=min(100, steps),
-        directory=directory,
-        settings=dataclasses.asdict(learning) | {"rows": len(data.states), "seed": seed},
+        directory=directory / "energy",
+        settings={"seed": seed},
     )
-    key = jax.random.key(2000 + seed)
-    calls = {"num_steps": head_steps, "steps_per_call": min(500, head_steps)}
-    planner = training.train_descent_heads(planner, SCAN, data, key=key, **calls)
-    return planner, rows[-1]["seconds"]
+    planner, _ = training.train_descent_heads(
+        *(planner, SCAN, data),
+        key=jax.random.key(2000 + seed),
+        num_steps=head_steps,
+        steps_per_call=min(500, head_steps),
+        directory=directory,
+        settings={"seed": seed},
+        checkpoint_every=head_steps,
+    )
+    return planner, rows[-1]
+
+
+def probe_cube(planner, data, count=20_000):
+    """R^2 of the cube's place, read linearly from latents of states that were not fitted."""
+    rows = jax.random.choice(jax.random.key(5000), len(data.states), (2 * count,))
+    latents = np.asarray(planner.encoder(data.states[rows]))
+    places = np.asarray(data.states[rows, 19:22])  # after 19 numbers of the arm
+    inputs = np.column_stack([latents, np.ones(2 * count)])
+    weights, *_ = np.linalg.lstsq(inputs[:count], places[:count])
+    missed = np.sum((inputs[count:] @ weights - places[count:]) ** 2)
+    return 1 - missed / np.sum((places[count:] - places[count:].mean(0)) ** 2)

@@ -74,7 +74,7 @@ def learn_planner(learning, data, seed, out, name):
         loss_fn=denoise(learning.from_noise),
         steps_per_call=min(100, learning.steps),
         directory=out / f"{name}_{seed}",
-        settings=dataclasses.asdict(learning) | {"rows": len(data.states), "seed": seed},
+        settings={"seed": seed, "from_noise": learning.from_noise},
     )
     return planner, rows[-1]
 
@@ -83,7 +83,8 @@ def learn_heads(planner, data, num_steps, seed):
     """The planner with inverse dynamics and decoder, learnt from these steps."""
     key = jax.random.key(2000 + seed)
     calls = {"num_steps": num_steps, "steps_per_call": min(100, num_steps)}
-    return training.train_descent_heads(planner, SCAN, data, key=key, **calls)
+    planner, _ = training.train_descent_heads(planner, SCAN, data, key=key, **calls)
+    return planner
 
 
 @functools.cache

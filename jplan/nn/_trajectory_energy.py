@@ -54,12 +54,13 @@ class TrajectoryEnergy(nnx.Module):
     """Energy of a future, given the past, the goal, and when the goal is to be reached.
 
         tokens = [goal + waves(progress), progress, convolution(past, future) + waves(time)]
-        E = 1/2 sum |future - now - read(transformer(tokens))|^2 - T log p(progress | past, goal)
+        E = 1/2 sum |future - now - read(transformer(tokens))|^2 - T log p(step | past, goal)
 
-    where now is the newest of the past. It is low for futures that can follow the past and are at
-    the goal when they should be. The first part is trained through its gradient in the future; the
-    second, a network of its own without the future, as a likelihood, without which energies of
-    different progress could not be compared. See `jplan.training.denoising_loss`.
+    where now is the newest of the past and step that of the goal. It is low for futures that can
+    follow the past and are at the goal when they should be. The first part is trained through its
+    gradient in the future, which does not make energies of different progress comparable. For that
+    is the second, a network of its own without the future, which is trained as a likelihood. See
+    `jplan.training.denoising_loss`.
 
     Args:
       width: of a latent, D.
@@ -72,13 +73,15 @@ class TrajectoryEnergy(nnx.Module):
       stride: latents between two tokens, a divisor of ``max_past + horizon``: attention then sees
         that many times fewer tokens, each of which sees ``kernel_size`` latents.
       causal: whether a token sees only itself and what comes before it.
-      anchored: whether energies tell which progress is likely; False is as published.
+      anchored: whether energies tell which progress is likely; False leaves the likelihood out, as
+        the paper does.
       rngs: for the initial parameters.
 
     Raises:
       ValueError: if a size is out of range or does not divide; when called, if a shape is another.
 
-    Differentiability: twice and more, all activations are smooth.
+    Differentiability: twice and more in future, past and goal, for all activations are smooth; in
+      the progress only the first part is, since steps are whole numbers.
 
     Example:
       >>> energy = TrajectoryEnergy(16, 12, 4, hidden=32, heads=2, rngs=nnx.Rngs(0))
@@ -94,8 +97,8 @@ class TrajectoryEnergy(nnx.Module):
       The paper tells neither kernel and stride nor the read-out; that of a distance is ours. Its
       gradient begins as the difference to what is expected, near the present. A sum, not a mean:
       the gradient in a latent does not depend on how many there are. The likelihood is ours as
-      well; it counts once for each latent of the future, and up to a number that depends on past
-      and goal alone.
+      well, and so is its weight T, one for each latent of the future. It is not normalised:
+      energies compare candidates for one past and goal, not plans of different moments.
     """
 
     def __init__(
@@ -173,9 +176,10 @@ class TrajectoryEnergy(nnx.Module):
         return energy + horizon * self.arrival_energy(past, goal, progress)
 
     def arrival_energy(self, past: Array, goal: Array, progress: Array) -> Array:
-        """-log p(progress | past, goal), but for a term without the progress; 0 if not anchored.
+        """-log p(step | past, goal), but for a number that is the same for all steps, [].
 
-        That of the step, a whole number, at which the goal is reached.
+        The progress is rounded to the nearest step, so the value is constant between two of them.
+        It is 0 if the energy is not anchored. Past, goal and progress are as for the energy.
         """
         if self.arrival is None:
             return jnp.zeros_like(progress)

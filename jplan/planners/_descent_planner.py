@@ -35,7 +35,8 @@ class DescentPlanner(nnx.Module):
       kernel_size: of the convolution over time.
       stride: of the convolution over time.
       causal: whether tokens see only what comes before them.
-      anchored: whether energies tell which progress is likely.
+      anchored: whether energies tell which progress is likely, see `jplan.nn.TrajectoryEnergy`;
+        of no effect if they are not told it.
       num_steps: of the descent, in training and in planning alike.
       projected: whether each step of the descent ends with the projector.
       timed: whether the energy is told when the goal is to be reached.
@@ -109,7 +110,7 @@ class DescentPlanner(nnx.Module):
             kernel_size=kernel_size,
             stride=stride,
             causal=causal,
-            anchored=anchored,
+            anchored=anchored and timed,
             rngs=rngs,
         )
         self.projector = LatentProjector(width, **network) if projected else None

@@ -19,7 +19,8 @@ class Pursuit:
       actions: [T, A].
       rewards: [T].
       discounts: [T], 0 from the end of the episode on.
-      energies: [T / replan_every], of the plans; 0 once the episode is over, as the actions are.
+      energies: [T / replan_every], of the plans; NaN where there is none, for the episode is over,
+        and the actions are 0.
       progresses: [T / replan_every], where in each plan the goal is; likewise.
     """
 
@@ -103,8 +104,8 @@ def pursue(
       num_refinements: static; None for those of the training.
 
     Returns:
-      `Pursuit`. For several episodes map over states, goals and keys: on a CPU `jax.lax.map` is the
-      faster, since an episode that is over plans no more. Each plan begins from new noise.
+      `Pursuit`. For several episodes map over states, goals and keys: with `jax.lax.map` an episode
+      that is over plans no more, with `jax.vmap` it does. Each plan begins from new noise.
 
     Raises:
       ValueError: if the numbers do not fit.
@@ -149,7 +150,8 @@ def pursue(
     def control(carry: tuple, key: Array) -> tuple[tuple, tuple]:
         is_over, _, past = carry
         # A branch, not a choice: but for vmap, nothing is planned once the episode is over.
-        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(think, past, key))
+        actions, *numbers = jax.eval_shape(think, past, key)
+        nothing = jnp.zeros_like(actions), *(jnp.full_like(x, jnp.nan) for x in numbers)
         plan = jax.lax.cond(is_over, lambda *_: nothing, think, past, key)
         carry, (states, rewards, discounts) = jax.lax.scan(step, carry[1:], plan[0])
         is_over = is_over | (discounts == 0).any()

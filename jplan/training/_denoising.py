@@ -19,16 +19,16 @@ def denoising_loss(
     key: Array,
     *,
     from_noise: float = 0.5,
-    arrival: float = 0.1,
+    arrival_weight: float = 0.1,
 ) -> tuple[Array, dict[str, Array]]:
     """How far descent on the energy stays from what happened, step by step.
 
         z_0 = sqrt(b) z + sqrt(1 - b) n,  n ~ N(0, 1), z = stop(encoder(future))
         z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
-        loss = sum_t mean smooth_l1(z_t - z) - arrival * mean log p(progress | past, goal)
+        loss = sum_t mean smooth_l1(z_t - z) - arrival_weight * mean log p(step | past, goal)
 
     The descent is that of the planning, so the energy is shaped where plans pass. Its last term is
-    the likelihood of when the goal was reached, and there if the planner is anchored.
+    the likelihood of the step at which the goal was reached, if the planner is anchored and timed.
 
     Args:
       planner: the networks.
@@ -37,19 +37,20 @@ def denoising_loss(
       from_noise: share of the starts that are nothing but noise, b = 0, as those of plans are; from
         0 on, below 1. The others have b ~ U(0, 1). At 0, as published, a plan begins where
         training hardly ever does.
-      arrival: from 0 on; weight of the likelihood, from which the encoder learns as well.
+      arrival_weight: from 0 on; weight of the likelihood, from which the encoder learns as well.
 
     Returns:
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
-      and the last step; ``error_noise`` and ``error_clean``, after the last from starts with b
-      below 0.2 and above 0.8 (NaN if the batch has none); ``energy_drop``, by which the descent
-      lowers the energy; ``rank_correlation`` between energy and error of the results; and
-      ``effective_rank`` of the clean latents, exp(entropy of the covariance's spectrum), which
-      falls to 1 if the encoder collapses; and, if anchored, ``arrival``, minus the mean log of the
-      likelihood, in nats, 0 for a uniform one.
+      and the last step; ``error_noise`` and ``error_clean``, after the last, weighted with 1 - b
+      and with b; ``energy_drop``, by which the descent lowers the energy; ``rank_correlation``
+      between error and energy of the results, but for the likelihood; ``effective_rank`` of the
+      clean latents, exp(entropy of the covariance's spectrum), which falls to 1 if the encoder
+      collapses; and, if there is a likelihood, ``arrival``, by how much the mean of
+      -log p is above that of equally likely steps, in nats.
 
     Raises:
-      ValueError: if the planner takes no step, ``from_noise`` is out of range, or the batch has
+      ValueError: if the planner takes no step, ``from_noise`` or
+        ``arrival_weight`` is out of range, or the batch has
         other shapes than the planner.
 
     Differentiability: of second order in the energy, within each step.
@@ -78,6 +79,8 @@ def denoising_loss(
         raise ValueError("the planner's num_steps is 0, expected 1 or more: there is no descent.")
     if not 0 <= from_noise < 1:
         raise ValueError(f"from_noise is {from_noise}, expected from 0 on and below 1.")
+    if arrival_weight < 0:
+        raise ValueError(f"arrival_weight is {arrival_weight}, expected 0 or more.")
     energy_fn, params = planner.energy_fn()
     past, goal = planner.encoder(batch.past), planner.encoder(batch.goal)
     clean = jax.lax.stop_gradient(planner.encoder(batch.future))
@@ -105,18 +108,20 @@ def denoising_loss(
     errors = jnp.mean(_smooth_l1(iterates - clean[:, None]), axis=(2, 3))
     loss = jnp.sum(errors.mean(0))
     metrics = {}
-    if planner.anchored:
+    if planner.energy.arrival is not None:
         metrics["arrival"] = _arrival_loss(planner, past, goal, batch.progress)
-        loss = loss + arrival * metrics["arrival"]
+        loss = loss + arrival_weight * metrics["arrival"]
     last, final = errors[:, -1], energies[:, -1]
-    among = lambda chosen: jnp.sum(jnp.where(chosen, last, 0)) / jnp.sum(chosen)
+    # What is known of the arrival does not tell one future from another.
+    misses = final - planner.horizon * jax.vmap(planner.energy.arrival_energy)(*given)
+    among = lambda weight: jnp.sum(weight * last) / jnp.sum(weight)
     return loss, metrics | {
         "error_first": errors[:, 0].mean(),
         "error_last": last.mean(),
-        "error_noise": among(level < 0.2),
-        "error_clean": among(level > 0.8),
+        "error_noise": among(1 - level),
+        "error_clean": among(level),
         "energy_drop": jnp.mean(energies[:, 0] - final),
-        "rank_correlation": _rank_correlation(final, last),
+        "rank_correlation": _rank_correlation(misses, last),
         "effective_rank": _effective_rank(clean.reshape(-1, clean.shape[-1])),
     }
 

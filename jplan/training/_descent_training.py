@@ -24,8 +24,6 @@ from jplan.training._offline_data import OfflineData
 from jplan.training._step import LossFn, TrainState
 from jplan.training._train import cosine_adam, train
 
-_HEADS: dict[str, LossFn] = {"inverse": inverse_loss, "decoder": decoder_loss}
-
 
 def train_descent_planner(
     planner: DescentPlanner,
@@ -36,7 +34,7 @@ def train_descent_planner(
     num_steps: int,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
-    decay: float = 0.995,
+    average_decay: float = 0.995,
     loss_fn: LossFn = denoising_loss,
     steps_per_call: int = 20,
     directory: str | pathlib.Path | None = None,
@@ -46,8 +44,8 @@ def train_descent_planner(
 ) -> tuple[DescentPlanner, list[dict[str, float]]]:
     """Train encoder, energy and projector on windows of episodes; no actions are needed.
 
-    AdamW with gradients clipped at norm 1 and decay 0.01, whose rate rises over a tenth of the
-    training, at most 1,000 steps, and falls as a cosine after it. `train_descent_heads` has to
+    AdamW with gradients clipped at norm 1 and weight decay 0.01, whose rate rises over a tenth of
+    the training, at most 1,000 steps, and falls as a cosine after it. `train_descent_heads` has to
     follow before the planner acts.
 
     Args:
@@ -58,12 +56,13 @@ def train_descent_planner(
       num_steps: training steps in all, a multiple of ``steps_per_call``.
       batch_size: windows in a step.
       learning_rate: at its highest.
-      decay: of the average of the parameters that is returned, see `keep_average`.
+      average_decay: of the average of the parameters that is returned, see `keep_average`.
       loss_fn: `denoising_loss`, or the same with other options through `functools.partial`. For
         several seeds pass the same object, and the steps are compiled once.
       steps_per_call: see `train`.
       directory: see `fit`.
-      settings: see `fit`.
+      settings: what else makes the run what it is, see `fit`, such as the options of the loss; the
+        planner's configuration, numbers of the data and the arguments above are added.
       checkpoint_every: see `fit`.
       progress: see `fit`.
 
@@ -72,7 +71,8 @@ def train_descent_planner(
       `denoising_loss`.
 
     Raises:
-      ValueError: as `fit` and `hindsight_batch`.
+      ValueError: if the data have other widths than the planner or no episode that is longer than
+        its horizon, or as `fit`, `keep_average` and `denoising_loss`.
 
     Differentiability: not intended.
 
@@ -89,18 +89,29 @@ def train_descent_planner(
       >>> planner, rows = train_descent_planner(
       ...     *(planner, scan_fn, data), key=jax.random.key(0), batch_size=4, **options
       ... )
-      >>> planner = train_descent_heads(planner, scan_fn, data, key=jax.random.key(1), **options)
+      >>> planner, _ = train_descent_heads(
+      ...     *(planner, scan_fn, data), key=jax.random.key(1), **options
+      ... )
       >>> plan = planner.plan(data.states[:4], data.states[10], jax.random.key(2), candidates=4)
       >>> planner.first_actions(plan, data.states[:4], 2).shape
       (2, 1)
 
     References: Planning as Descent, arXiv 2512.17846, algorithm 1; the optimiser is a guess there.
     """
+    _check_fit(planner, data, planner.horizon)
+    settings = {
+        "planner": planner.configuration(),
+        "data": _fingerprint(data),
+        "num_steps": num_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "average_decay": average_decay,
+    } | dict(settings or {})
     return train(
         *(planner, scan_fn, data),
         batch_fn=_draw_windows(batch_size, planner.horizon, planner.max_past),
         loss_fn=loss_fn,
-        optimizer=keep_average(_warm_adam(learning_rate, num_steps), decay=decay),
+        optimizer=keep_average(_warm_adam(learning_rate, num_steps), decay=average_decay),
         key=key,
         num_steps=num_steps,
         steps_per_call=steps_per_call,
@@ -122,8 +133,11 @@ def train_descent_heads(
     batch_size: int = 256,
     learning_rate: float = 3e-3,
     steps_per_call: int = 20,
+    directory: str | pathlib.Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 500,
     progress: bool = True,
-) -> DescentPlanner:
+) -> tuple[DescentPlanner, dict[str, list[dict[str, float]]]]:
     """Train inverse dynamics and decoder on latents of an encoder that stays as it is.
 
     Args:
@@ -135,22 +149,34 @@ def train_descent_heads(
       batch_size: steps of episodes in a step of the training.
       learning_rate: of `cosine_adam`.
       steps_per_call: see `train`.
+      directory: of the folders of both, ``inverse`` and ``decoder``; None keeps nothing.
+      settings: see `fit`, such as what the planner was trained on; numbers of the data and the
+        arguments above are added.
+      checkpoint_every: see `fit`.
       progress: see `fit`.
 
     Returns:
-      The planner with both.
+      The planner with both, and the rows of `train` of each.
 
     Raises:
-      ValueError: as `fit`.
+      ValueError: if the data have other widths than the planner, or as `fit`.
 
     Differentiability: not intended.
 
     Example: see `train_descent_planner`.
     """
-    graphdef, state = nnx.split(planner)
-    planner = nnx.merge(graphdef, state)
-    for (name, loss_fn), head_key in zip(_HEADS.items(), jax.random.split(key), strict=True):
-        head, _ = train(
+    _check_fit(planner, data, 1)
+    settings = {
+        "data": _fingerprint(data),
+        "num_steps": num_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+    } | dict(settings or {})
+    planner = nnx.merge(*nnx.split(planner))
+    losses: dict[str, LossFn] = {"inverse": inverse_loss, "decoder": decoder_loss}
+    rows: dict[str, list[dict[str, float]]] = {}
+    for (name, loss_fn), head_key in zip(losses.items(), jax.random.split(key), strict=True):
+        head, rows[name] = train(
             *(getattr(planner, name), scan_fn, data, planner.encoder),
             batch_fn=_draw_transitions(batch_size),
             loss_fn=loss_fn,
@@ -158,11 +184,41 @@ def train_descent_heads(
             key=head_key,
             num_steps=num_steps,
             steps_per_call=steps_per_call,
+            directory=None if directory is None else pathlib.Path(directory) / name,
+            settings=settings,
+            checkpoint_every=checkpoint_every,
             label=name,
             progress=progress,
         )
         setattr(planner, name, head)
-    return planner
+    return planner, rows
+
+
+def _check_fit(planner: DescentPlanner, data: OfflineData, horizon: int) -> None:
+    """ValueError unless the data are of the planner's widths and some episode is long enough."""
+    got = data.states.shape[1], data.actions.shape[1]
+    if got != (planner.inputs, planner.actions):
+        raise ValueError(
+            f"states and actions have widths {got}, expected those of the planner, "
+            f"{(planner.inputs, planner.actions)}."
+        )
+    longest = int(data.lengths.max())
+    if longest <= horizon:
+        raise ValueError(
+            f"the longest episode has {longest} states, expected more than {horizon}, the horizon; "
+            "make a planner with a shorter one."
+        )
+
+
+def _fingerprint(data: OfflineData) -> dict[str, Any]:
+    """Numbers by which other data are told from these."""
+    mean, deviation = data.standard_numbers()
+    return {
+        "states": len(data.states),
+        "episodes": len(data.lengths),
+        "mean": mean.tolist(),
+        "deviation": deviation.tolist(),
+    }
 
 
 # Cached: a function with another identity would be compiled anew.

@@ -10,7 +10,7 @@ from jplan._npz import read_npz
 from jplan._typing import Array
 
 _NAMES = "observations", "actions", "terminals"
-_MAX_BYTES = 1 << 36  # unpacked: what no memory would hold is no data set
+_MAX_BYTES = 1 << 36  # of what is read; a small file can unpack to any size
 
 
 @struct.dataclass(kw_only=True)
@@ -145,6 +145,12 @@ def load_offline_data(path: str | pathlib.Path) -> OfflineData:
         )
     try:
         arrays = read_npz(path, _NAMES, optional=["valids"], max_bytes=_MAX_BYTES)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error}; expected plain arrays observations [S, D], actions [S, A] and "
+            "terminals [S]. Fetch or make the file again."
+        ) from error
+    try:
         ends = ~arrays["valids"].astype(bool) if "valids" in arrays else arrays["terminals"]
         return offline_data(arrays["observations"], arrays["actions"], ends)
     except ValueError as error:

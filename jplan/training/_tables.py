@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 
 def write_table(
     rows: Iterable[Mapping[str, Any]], path: str | pathlib.Path
@@ -13,8 +15,8 @@ def write_table(
     """Print the rows of a table as they come, and keep what there is so far in a CSV file.
 
     Args:
-      rows: by column, such as a generator that measures; later rows may have other columns. Numbers
-        that are not whole are rounded to four places.
+      rows: by column, such as a generator that measures; later rows may have other columns. Floats
+        are rounded to five significant digits.
       path: of the file, replaced with each row; missing folders are created.
 
     Returns:
@@ -24,16 +26,16 @@ def write_table(
       >>> import tempfile
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     _ = write_table([{"method": "A", "success": 0.98765}], f"{folder}/table.csv")
-      ...     print(open(f"{folder}/table.csv").read().split())
-      method A  success 0.9877
-      ['method,success', 'A,0.9877']
+      ...     print(pathlib.Path(f"{folder}/table.csv").read_text().split())
+      method A  success 0.98765
+      ['method,success', 'A,0.98765']
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     kept: list[dict[str, Any]] = []
     for row in rows:
-        kept.append({k: round(v, 4) if hasattr(v, "__float__") else v for k, v in row.items()})
+        kept.append({name: _rounded(value) for name, value in row.items()})
         print("  ".join(f"{key} {value}" for key, value in kept[-1].items()), flush=True)
         names = list(dict.fromkeys(name for row in kept for name in row))
         with open(partial, "w", newline="") as file:
@@ -42,3 +44,7 @@ def write_table(
             writer.writerows(kept)
         os.replace(partial, path)
     return kept
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float | np.floating) else value

@@ -218,6 +218,32 @@ def test_pursuit_carries_out_each_plan(key):
         run(4)
 
 
+@pytest.mark.parametrize("transform", [jax.lax.map, lambda f, xs: jax.vmap(f)(xs)])
+def test_nothing_is_planned_once_the_episode_is_over(transform, key):
+    bound = jnp.ones(2)
+    clock = envs.World(
+        reset_fn=lambda key: jnp.zeros(()),
+        step_fn=lambda params, t, action: (t + 1, 0.0 + (t == 3), 1.0 - (t >= 3)),
+        observe_fn=lambda t: jnp.full(4, t),
+        action_space=jp.Box(-bound, bound),
+        max_steps=9,
+    )
+    run = lambda key: pursue(
+        *(make(), clock, jnp.zeros(()), jnp.ones(4), key),
+        num_steps=9,
+        replan_every=3,
+        candidates=4,
+    )
+    episode = transform(run, jax.random.split(key, 2))
+    assert (jax.vmap(lambda one: one.length)(episode) == 4).all()
+    np.testing.assert_array_equal(episode.rewards.sum(1), 1)
+    np.testing.assert_array_equal(episode.states[:, -1], 9)
+    for numbers in (episode.energies, episode.progresses):
+        np.testing.assert_array_equal(jnp.isnan(numbers), [[False, False, True]] * 2)
+    assert (episode.actions[:, :6] != 0).all()
+    assert (episode.actions[:, 6:] == 0).all()
+
+
 def test_length_of_a_pursuit():
     make_one = lambda discounts: jp.planners.Pursuit(
         states=None,

@@ -59,7 +59,7 @@ def test_gradient_is_that_of_the_steps_with_constant_starts(x64):
         errors = [smooth_l1(latents(at(t), z) - clean).mean() for z in (first, second)]
         return sum(errors)
 
-    options = {"from_noise": 0.0, "arrival": 0.0}
+    options = {"from_noise": 0.0, "arrival_weight": 0.0}  # the descent alone
     whole = lambda t: denoising_loss(at(t), batch, jax.random.key(0), **options)[0]
     found, exact = jax.jit(jax.value_and_grad(whole))(0.0)
     np.testing.assert_allclose(found, loss(0.0), rtol=1e-10)
@@ -117,17 +117,11 @@ def test_likelihood_of_the_arrival_is_a_density(x64):
     np.testing.assert_allclose(likelihood(planner, batch), 0, atol=1e-12)
 
 
-def test_the_likelihood_orders_energies_of_different_progress(x64):
-    future, past, goal = jnp.ones((6, 6)), jnp.ones((2, 6)), jnp.ones(6)
-    differences = []
-    for anchored in (True, False):
-        energy = make(anchored=anchored).energy
-        early, late = (energy(future, past, goal, jnp.asarray(t)) for t in (0.2, 0.8))
-        differences.append(early - late)
-    energy = make().energy
-    early, late = (energy.arrival_energy(past, goal, jnp.asarray(t)) for t in (0.2, 0.8))
-    np.testing.assert_allclose(differences[0] - differences[1], 6 * (early - late), rtol=1e-9)
-    assert abs(early - late) > 1e-3
+def test_without_progress_there_is_no_likelihood():
+    assert make(timed=False).energy.arrival is None
+    energy = make(anchored=False).energy
+    latents = jnp.ones((2, 6)), jnp.ones(6), jnp.float32(0.3)
+    assert energy.arrival_energy(*latents) == 0
 
 
 def test_metrics():
@@ -146,6 +140,8 @@ def test_no_descent_cannot_be_trained(key):
         denoising_loss(make(num_steps=0), draw(), key)
     with pytest.raises(ValueError, match="from_noise is 1"):
         denoising_loss(make(), draw(), key, from_noise=1.0)
+    with pytest.raises(ValueError, match="arrival_weight is -1"):
+        denoising_loss(make(), draw(), key, arrival_weight=-1.0)
 
 
 def data():
@@ -182,7 +178,6 @@ def test_two_half_trainings_are_one(tmp_path):
         fit(20, tmp_path)
         resumed, _ = fit(40, tmp_path)
     assert rows[-1]["loss"] < rows[0]["loss"]
-    assert rows[-1]["arrival"] < 0 < rows[0]["arrival"] + 0.2
     leaves = lambda planner: jax.tree.leaves(nnx.state(planner))
     for a, b in zip(leaves(whole), leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)

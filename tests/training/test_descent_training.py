@@ -1,0 +1,105 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jplan import training
+from jplan.planners import DescentPlanner
+
+SIZES = {"horizon": 6, "max_past": 2, "width": 4, "network_hidden": 8, "hidden": 8, "heads": 2}
+SIZES |= {"layers": 1, "kernel_size": 3, "stride": 2}
+SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
+LOSS = functools.partial(training.denoising_loss, arrival_weight=1.0)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """One place, then the next: how far the goal is tells when it is reached."""
+    walks = jnp.arange(60.0)[None, :, None] + jnp.arange(5.0)[:, None, None]
+    return training.from_episodes(walks, jnp.full((5, 59, 1), 0.5))
+
+
+def make(data):
+    mean, scale = data.standard_numbers()
+    return DescentPlanner(1, 1, **SIZES, mean=mean, scale=scale, rngs=nnx.Rngs(0))
+
+
+def train(data, num_steps, folder=None, **options):
+    with jax.debug_key_reuse(False):
+        return training.train_descent_planner(
+            *(make(data), SCAN, data),
+            key=jax.random.key(1),
+            batch_size=16,
+            learning_rate=1e-2,
+            loss_fn=LOSS,
+            num_steps=num_steps,
+            directory=folder,
+            progress=False,
+            **options,
+        )
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    return train(data, 200)
+
+
+def test_energies_tell_how_long_the_way_is(data, trained):
+    planner, rows = trained
+    assert rows[-1]["error_last"] < rows[0]["error_last"]
+    assert rows[-1]["arrival"] < -0.3
+    past = planner.encoder(jnp.array([[20.0], [21.0]]))
+    for ahead, early_is_lower in ((2.0, True), (6.0, False)):
+        goal = planner.encoder(jnp.array([21.0 + ahead]))
+        early, late = (planner.energy.arrival_energy(past, goal, jnp.float32(t)) for t in (0, 1))
+        assert (early < late) == early_is_lower
+
+
+def test_heads_leave_the_rest_alone(data, trained, tmp_path):
+    planner, _ = trained
+    few = data.first_episodes(2)
+    with jax.debug_key_reuse(False):
+        learn = lambda: training.train_descent_heads(
+            *(planner, SCAN, few),
+            key=jax.random.key(2),
+            num_steps=100,
+            directory=tmp_path,
+            progress=False,
+        )
+        whole, rows = learn()
+        again, _ = learn()  # read, not trained
+    for name in ("inverse", "decoder"):
+        assert rows[name][-1]["loss"] < 0.5 * rows[name][0]["loss"]
+    state = lambda planner, name: jax.tree.leaves(nnx.state(getattr(planner, name)))
+    for name in ("encoder", "energy", "projector"):
+        for a, b in zip(state(whole, name), state(planner, name), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for a, b in zip(state(whole, "inverse"), state(again, "inverse"), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(
+        (a != b).any()
+        for a, b in zip(state(whole, "inverse"), state(planner, "inverse"), strict=True)
+    )
+
+
+def test_a_folder_of_other_data_is_refused(data, tmp_path):
+    train(data, 20, tmp_path)
+    with pytest.raises(ValueError, match="other settings"):
+        train(data.first_episodes(4), 20, tmp_path)
+    with pytest.raises(ValueError, match="other settings"):
+        train(data, 20, tmp_path, settings={"kind": "another"})
+
+
+def test_data_that_do_not_fit(data):
+    planner = make(data)
+    short = training.from_episodes(jnp.zeros((3, 6, 1)), jnp.zeros((3, 5, 1)))
+    wide = training.from_episodes(jnp.zeros((3, 9, 2)), jnp.zeros((3, 8, 1)))
+    options = {"key": jax.random.key(0), "num_steps": 20, "progress": False}
+    with pytest.raises(ValueError, match="longest episode has 6 states"):
+        training.train_descent_planner(planner, SCAN, short, **options)
+    for call in (training.train_descent_planner, training.train_descent_heads):
+        with pytest.raises(ValueError, match=r"have widths \(2, 1\), expected .* \(1, 1\)"):
+            call(planner, SCAN, wide, **options)
