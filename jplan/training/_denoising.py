@@ -49,8 +49,8 @@ def denoising_loss(
       -log p is above that of equally likely steps, in nats.
 
     Raises:
-      ValueError: if the planner takes no step, ``from_noise`` or ``arrival_weight`` is out of range,
-        or the batch has other shapes than the planner.
+      ValueError: if the planner takes no step, ``from_noise`` or ``arrival_weight`` is out of
+        range, or the batch has other shapes than the planner.
 
     Differentiability: of second order in the energy, within each step.
 
