@@ -1,5 +1,7 @@
 """An energy of whole trajectories of latents: convolutions over time, then a transformer."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -34,6 +36,9 @@ class _Block(nnx.Module):
         return x + self.narrow(jax.nn.silu(self.widen(self.network_norm(x))))
 
 
+_HASTE = 2.0  # nats by which a goal at the horizon may be likelier than one at once
+
+
 class _Arrival(nnx.Module):
     """-log of a density, not normalised, of when the goal is reached."""
 
@@ -54,13 +59,14 @@ class TrajectoryEnergy(nnx.Module):
     """Energy of a future, given the past, the goal, and when the goal is to be reached.
 
         tokens = [goal + waves(progress), progress, convolution(past, future) + waves(time)]
-        E = 1/2 sum |future - now - read(transformer(tokens))|^2 - T log p(step | past, goal)
+        E = 1/2 sum |future - now - read(transformer(tokens))|^2
+            + T (2 progress - log(n p(step | past, goal)))
 
-    where now is the newest of the past and step that of the goal. It is low for futures that can
-    follow the past and are at the goal when they should be. The first part is trained through its
-    gradient in the future, which does not make energies of different progress comparable. For that
-    is the second, a network of its own without the future, which is trained as a likelihood. See
-    `jplan.training.denoising_loss`.
+    where now is the newest of the past and step that of the goal, one of n. It is low for futures
+    that can follow the past and are at the goal when they should be. The first part is trained
+    through its gradient in the future, which does not make energies of different progress
+    comparable. For that is the second, a network of its own without the future, which is trained as
+    a likelihood. See `jplan.training.denoising_loss`.
 
     Args:
       width: of a latent, D.
@@ -97,8 +103,9 @@ class TrajectoryEnergy(nnx.Module):
       The paper tells neither kernel and stride nor the read-out; that of a distance is ours. Its
       gradient begins as the difference to what is expected, near the present. A sum, not a mean:
       the gradient in a latent does not depend on how many there are. The likelihood is ours as
-      well, and so is its weight T, one for each latent of the future. It is not normalised:
-      energies compare candidates for one past and goal, not plans of different moments.
+      well, with its weight T, one for each latent of the future. Its
+      first term is haste: recorded episodes come by a place sooner or later, and the likeliest step
+      need not be one at which they were on the way to it.
     """
 
     def __init__(
@@ -173,10 +180,13 @@ class TrajectoryEnergy(nnx.Module):
             x = block(x, mask)
         expected = self.readout(self.norm(x[2:])).reshape(padded.shape[0] - sum(sides), -1)
         energy = 0.5 * jnp.sum((future - past[-1:] - expected[max_past:]) ** 2)
-        return energy + horizon * self.arrival_energy(past, goal, progress)
+        if self.arrival is None:
+            return energy
+        cost = self.arrival_cost(past, goal, progress) + _HASTE * progress
+        return energy + horizon * cost
 
-    def arrival_energy(self, past: Array, goal: Array, progress: Array) -> Array:
-        """-log p(step | past, goal), but for a number that is the same for all steps, [].
+    def arrival_cost(self, past: Array, goal: Array, progress: Array) -> Array:
+        """-log(n p(step | past, goal)) of n steps, [], 0 where all are equally likely.
 
         The progress is rounded to the nearest step, so the value is constant between two of them.
         It is 0 if the energy is not anchored. Past, goal and progress are as for the energy.
@@ -184,8 +194,12 @@ class TrajectoryEnergy(nnx.Module):
         if self.arrival is None:
             return jnp.zeros_like(progress)
         (horizon, _), (max_past, _) = self.shapes[:2]
-        step = jnp.round(progress * (horizon - max_past)) / (horizon - max_past)
-        return self.arrival(jnp.concatenate([past.ravel(), goal]), self._wave_of(step))
+        count = horizon - max_past + 1
+        given = jnp.concatenate([past.ravel(), goal])
+        steps = jnp.linspace(0, 1, count, dtype=given.dtype)
+        costs = jax.vmap(lambda progress: self.arrival(given, self._wave_of(progress)))(steps)
+        costs = costs + jax.nn.logsumexp(-costs) - math.log(count)
+        return costs[jnp.round(progress * (count - 1)).astype(jnp.int32)]
 
     def _wave_of(self, progress: Array) -> Array:
         (horizon, _), (max_past, _) = self.shapes[:2]

@@ -1,7 +1,5 @@
 """The losses that a planner by descent is learnt with."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -43,10 +41,10 @@ def denoising_loss(
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
       and the last step; ``error_noise`` and ``error_clean``, after the last, weighted with 1 - b
       and with b; ``energy_drop``, by which the descent lowers the energy; ``rank_correlation``
-      between error and energy of the results, but for the likelihood; ``effective_rank`` of the
-      clean latents, exp(entropy of the covariance's spectrum), which falls to 1 if the encoder
-      collapses; and, if there is a likelihood, ``arrival``, by how much the mean of
-      -log p is above that of equally likely steps, in nats.
+      between error and energy of the results; ``effective_rank`` of the clean latents, exp(entropy
+      of the covariance's spectrum), which falls to 1 if the encoder collapses; and, if there is a
+      likelihood, ``arrival``, by how much the mean of -log p is above that of equally likely
+      steps, in nats.
 
     Raises:
       ValueError: if the planner takes no step, ``from_noise`` or ``arrival_weight`` is out of
@@ -108,11 +106,9 @@ def denoising_loss(
     loss = jnp.sum(errors.mean(0))
     metrics = {}
     if planner.energy.arrival is not None:
-        metrics["arrival"] = _arrival_loss(planner, past, goal, batch.progress)
+        metrics["arrival"] = jax.vmap(planner.energy.arrival_cost)(*given).mean()
         loss = loss + arrival_weight * metrics["arrival"]
     last, final = errors[:, -1], energies[:, -1]
-    # What is known of the arrival does not tell one future from another.
-    misses = final - planner.horizon * jax.vmap(planner.energy.arrival_energy)(*given)
     among = lambda weight: jnp.sum(weight * last) / jnp.sum(weight)
     return loss, metrics | {
         "error_first": errors[:, 0].mean(),
@@ -120,7 +116,7 @@ def denoising_loss(
         "error_noise": among(1 - level),
         "error_clean": among(level),
         "energy_drop": jnp.mean(energies[:, 0] - final),
-        "rank_correlation": _rank_correlation(misses, last),
+        "rank_correlation": _rank_correlation(final, last),
         "effective_rank": _effective_rank(clean.reshape(-1, clean.shape[-1])),
     }
 
@@ -193,16 +189,6 @@ def decoder_loss(
     out = decoder(_blur(encoder(steps.states), key, noise))
     error = encoder.standardise(out) - encoder.standardise(steps.states)
     return jnp.mean(error**2), {}
-
-
-def _arrival_loss(planner: DescentPlanner, past: Array, goal: Array, progress: Array) -> Array:
-    """Mean of -log p(step | past, goal) + log(1 / number of steps), []."""
-    energy = jax.vmap(planner.energy.arrival_energy)
-    # All steps at which the goal can be: between the points of a coarser sum a density has room.
-    steps = jnp.linspace(0, 1, planner.horizon - planner.max_past + 1, dtype=progress.dtype)
-    each = jax.vmap(lambda t: energy(past, goal, jnp.full_like(progress, t)))(steps)
-    weight = jax.nn.logsumexp(-each, axis=0) - math.log(len(steps))
-    return jnp.mean(energy(past, goal, progress) + weight)
 
 
 def _blur(latents: Array, key: Array, noise: float) -> Array:

@@ -121,7 +121,7 @@ def test_without_progress_there_is_no_likelihood():
     assert make(timed=False).energy.arrival is None
     energy = make(anchored=False).energy
     latents = jnp.ones((2, 6)), jnp.ones(6), jnp.float32(0.3)
-    assert energy.arrival_energy(*latents) == 0
+    assert energy.arrival_cost(*latents) == 0
 
 
 def test_metrics():

@@ -54,7 +54,7 @@ def test_energies_tell_how_long_the_way_is(data, trained):
     past = planner.encoder(jnp.array([[20.0], [21.0]]))
     for ahead, early_is_lower in ((2.0, True), (6.0, False)):
         goal = planner.encoder(jnp.array([21.0 + ahead]))
-        early, late = (planner.energy.arrival_energy(past, goal, jnp.float32(t)) for t in (0, 1))
+        early, late = (planner.energy.arrival_cost(past, goal, jnp.float32(t)) for t in (0, 1))
         assert (early < late) == early_is_lower
 
 
