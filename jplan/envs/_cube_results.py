@@ -99,4 +99,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     share = successes / trials
     spread = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
     middle, scale = share + z * z / (2 * trials), 1 + z * z / trials
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    # Exact at the ends, where rounding would leave a tiny number.
+    low = (middle - spread) / scale if successes else 0.0
+    high = (middle + spread) / scale if successes < trials else 1.0
+    return low, high
