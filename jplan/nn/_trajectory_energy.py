@@ -191,13 +191,14 @@ class TrajectoryEnergy(nnx.Module):
         The progress is rounded to the nearest step, so the value is constant between two of them.
         It is 0 if the energy is not anchored. Past, goal and progress are as for the energy.
         """
-        if self.arrival is None:
+        arrival = self.arrival
+        if arrival is None:
             return jnp.zeros_like(progress)
         (horizon, _), (max_past, _) = self.shapes[:2]
         count = horizon - max_past + 1
         given = jnp.concatenate([past.ravel(), goal])
         steps = jnp.linspace(0, 1, count, dtype=given.dtype)
-        costs = jax.vmap(lambda progress: self.arrival(given, self._wave_of(progress)))(steps)
+        costs = jax.vmap(lambda progress: arrival(given, self._wave_of(progress)))(steps)
         costs = costs + jax.nn.logsumexp(-costs) - math.log(count)
         return costs[jnp.round(progress * (count - 1)).astype(jnp.int32)]
 
