@@ -103,9 +103,9 @@ class TrajectoryEnergy(nnx.Module):
       The paper tells neither kernel and stride nor the read-out; that of a distance is ours. Its
       gradient begins as the difference to what is expected, near the present. A sum, not a mean:
       the gradient in a latent does not depend on how many there are. The likelihood is ours as
-      well, with its weight T, one for each latent of the future. Its
-      first term is haste: recorded episodes come by a place sooner or later, and the likeliest step
-      need not be one at which they were on the way to it.
+      well, with its weight T, one for each latent of the future. The 2 progress beside it are
+      haste: recorded episodes come by a place sooner or later, and the likeliest step need not be
+      one at which they were on the way to it.
     """
 
     def __init__(
