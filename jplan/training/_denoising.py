@@ -40,11 +40,11 @@ def denoising_loss(
     Returns:
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
       and the last step; ``error_noise`` and ``error_clean``, after the last, weighted with 1 - b
-      and with b (NaN if all starts are noise); ``energy_drop``, by which the descent lowers the energy; ``rank_correlation``
-      between error and energy of the results; ``effective_rank`` of the clean latents, exp(entropy
-      of the covariance's spectrum), which falls to 1 if the encoder collapses; and, if there is a
-      likelihood, ``arrival``, by how much the mean of -log p is above that of equally likely
-      steps, in nats.
+      and with b (NaN if all starts are noise); ``energy_drop``, by which the descent lowers the
+      energy; ``rank_correlation`` between error and energy of the results; ``effective_rank`` of
+      the clean latents, exp(entropy of the covariance's spectrum), which falls to 1 if the encoder
+      collapses; and, if there is a likelihood, ``arrival``, by how much the mean of -log p is above
+      that of equally likely steps, in nats.
 
     Raises:
       ValueError: if the planner takes no step, ``from_noise`` or ``arrival_weight`` is out of
