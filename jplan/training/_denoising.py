@@ -18,15 +18,19 @@ def denoising_loss(
     *,
     from_noise: float = 0.5,
     arrival_weight: float = 0.1,
+    reconstruction_weight: float = 1.0,
 ) -> tuple[Array, dict[str, Array]]:
     """How far descent on the energy stays from what happened, step by step.
 
         z_0 = sqrt(b) z + sqrt(1 - b) n,  n ~ N(0, 1), z = stop(encoder(future))
         z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
         loss = sum_t mean smooth_l1(z_t - z) - arrival_weight * mean log p(step | past, goal)
+               + reconstruction_weight * mean (decoder(encoder(future) + 0.2 n) - future)^2
 
-    The descent is that of the planning, so the energy is shaped where plans pass. Its last term is
-    the likelihood of the step at which the goal was reached, if the planner is anchored and timed.
+    The descent is that of the planning, so the energy is shaped where plans pass. The likelihood is
+    that of the step at which the goal was reached, if the planner is anchored and timed. The
+    reconstruction, in units of the scale, keeps the encoder from forgetting what is hard to
+    predict: nothing else asks for it.
 
     Args:
       planner: the networks.
@@ -36,6 +40,7 @@ def denoising_loss(
         0 on, below 1. The others have b ~ U(0, 1). At 0, as published, a plan begins where
         training hardly ever does.
       arrival_weight: from 0 on; weight of the likelihood, from which the encoder learns as well.
+      reconstruction_weight: from 0 on; 0, as published, leaves the decoder untrained.
 
     Returns:
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
@@ -43,12 +48,12 @@ def denoising_loss(
       and with b (NaN if all starts are noise); ``energy_drop``, by which the descent lowers the
       energy; ``rank_correlation`` between error and energy of the results; ``effective_rank`` of
       the clean latents, exp(entropy of the covariance's spectrum), which falls to 1 if the encoder
-      collapses; and, if there is a likelihood, ``arrival``, by how much the mean of -log p is above
-      that of equally likely steps, in nats.
+      collapses; ``reconstruction``, the mean squared error; and, if there is a likelihood,
+      ``arrival``, by how much the mean of -log p is above that of equally likely steps, in nats.
 
     Raises:
-      ValueError: if the planner takes no step, ``from_noise`` or ``arrival_weight`` is out of
-        range, or the batch has other shapes than the planner.
+      ValueError: if the planner takes no step, ``from_noise`` or a weight is out of range, or the
+        batch has other shapes than the planner.
 
     Differentiability: of second order in the energy, within each step.
 
@@ -70,18 +75,22 @@ def denoising_loss(
       The paper does not tell the knee of smooth L1, which is 0.1 here: with 1 the far end of a
       plan, which cannot be known well, drowns its beginning, which can.
 
-    References: Planning as Descent, arXiv 2512.17846, algorithm 1. The likelihood is ours.
+    References: Planning as Descent, arXiv 2512.17846, algorithm 1. The likelihood and the
+      reconstruction are ours.
     """
     if planner.num_steps < 1:
         raise ValueError("the planner's num_steps is 0, expected 1 or more: there is no descent.")
     if not 0 <= from_noise < 1:
         raise ValueError(f"from_noise is {from_noise}, expected from 0 on and below 1.")
-    if arrival_weight < 0:
-        raise ValueError(f"arrival_weight is {arrival_weight}, expected 0 or more.")
+    weights = {"arrival": arrival_weight, "reconstruction": reconstruction_weight}
+    for name, weight in weights.items():
+        if weight < 0:
+            raise ValueError(f"{name}_weight is {weight}, expected 0 or more.")
     energy_fn, params = planner.energy_fn()
     past, goal = planner.encoder(batch.past), planner.encoder(batch.goal)
-    clean = jax.lax.stop_gradient(planner.encoder(batch.future))
-    level_key, noise_key = jax.random.split(key)
+    latents = planner.encoder(batch.future)
+    clean = jax.lax.stop_gradient(latents)
+    level_key, noise_key, blur_key = jax.random.split(key, 3)
     lowest = -from_noise / (1 - from_noise)
     level = jax.random.uniform(level_key, clean.shape[:1], clean.dtype, lowest).clip(min=0)
     noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
@@ -104,13 +113,17 @@ def denoising_loss(
     iterates, energies = descend(start, given)
     errors = jnp.mean(_smooth_l1(iterates - clean[:, None]), axis=(2, 3))
     loss = jnp.sum(errors.mean(0))
-    metrics = {}
+    costs = {
+        "reconstruction": _decoding_error(
+            *(planner.encoder, planner.decoder, latents, batch.future, blur_key)
+        )
+    }
     if planner.energy.arrival is not None:
-        metrics["arrival"] = jax.vmap(planner.energy.arrival_cost)(*given).mean()
-        loss = loss + arrival_weight * metrics["arrival"]
+        costs["arrival"] = jax.vmap(planner.energy.arrival_cost)(*given).mean()
+    loss = loss + sum(weights[name] * cost for name, cost in costs.items())
     last, final = errors[:, -1], energies[:, -1]
     among = lambda weight: jnp.sum(weight * last) / jnp.sum(weight)
-    return loss, metrics | {
+    return loss, costs | {
         "error_first": errors[:, 0].mean(),
         "error_last": last.mean(),
         "error_noise": among(1 - level),
@@ -186,9 +199,20 @@ def decoder_loss(
       ()
     """
     encoder, steps = batch
-    out = decoder(_blur(encoder(steps.states), key, noise))
-    error = encoder.standardise(out) - encoder.standardise(steps.states)
-    return jnp.mean(error**2), {}
+    latents = encoder(steps.states)
+    return _decoding_error(encoder, decoder, latents, steps.states, key, noise), {}
+
+
+def _decoding_error(
+    encoder: StateEncoder,
+    decoder: StateDecoder,
+    latents: Array,
+    states: Array,
+    key: Array,
+    noise: float = 0.2,
+) -> Array:
+    out = decoder(_blur(latents, key, noise))
+    return jnp.mean((encoder.standardise(out) - encoder.standardise(states)) ** 2)
 
 
 def _blur(latents: Array, key: Array, noise: float) -> Array:

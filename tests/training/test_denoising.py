@@ -45,7 +45,7 @@ def test_gradient_is_that_of_the_steps_with_constant_starts(x64):
         )
         return jax.vmap(step)(start, given)
 
-    level_key, noise_key = jax.random.split(jax.random.key(0))
+    level_key, noise_key, _ = jax.random.split(jax.random.key(0), 3)
     clean = planner.encoder(batch.future)
     share = jax.random.uniform(level_key, (4,))[:, None, None]
     noise = jax.random.normal(noise_key, clean.shape)
@@ -59,8 +59,8 @@ def test_gradient_is_that_of_the_steps_with_constant_starts(x64):
         errors = [smooth_l1(latents(at(t), z) - clean).mean() for z in (first, second)]
         return sum(errors)
 
-    options = {"from_noise": 0.0, "arrival_weight": 0.0}  # the descent alone
-    whole = lambda t: denoising_loss(at(t), batch, jax.random.key(0), **options)[0]
+    alone = {"from_noise": 0.0, "arrival_weight": 0.0, "reconstruction_weight": 0.0}
+    whole = lambda t: denoising_loss(at(t), batch, jax.random.key(0), **alone)[0]
     found, exact = jax.jit(jax.value_and_grad(whole))(0.0)
     np.testing.assert_allclose(found, loss(0.0), rtol=1e-10)
     np.testing.assert_allclose(exact, (loss(1e-5) - loss(-1e-5)) / 2e-5, rtol=1e-6)
@@ -70,16 +70,20 @@ def test_the_targets_have_no_gradient():
     graphdef, params = nnx.split(make())
     batch = draw()
 
-    def loss(params, future):
-        return denoising_loss(
-            nnx.merge(graphdef, params), batch.replace(future=future), jax.random.key(0)
-        )[0]
+    def loss(params, future, weight):
+        planner, given = nnx.merge(graphdef, params), batch.replace(future=future)
+        return denoising_loss(planner, given, jax.random.key(0), reconstruction_weight=weight)[0]
 
-    slopes, of_targets = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, batch.future)
+    slopes = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    alone, of_targets = slopes(params, batch.future, 0.0)
     assert (of_targets == 0).all()
-    parts = {name: optax.tree.norm(slopes[name]) for name in slopes}
-    trained = {"encoder", "energy", "projector", "log_step_size"}
-    assert {name for name, norm in parts.items() if norm > 0} == trained
+    trained = lambda slopes: {name for name in slopes if optax.tree.norm(slopes[name]) > 0}
+    assert trained(alone) == {"encoder", "energy", "projector", "log_step_size"}
+    # The reconstruction is told to the encoder as well as to the decoder.
+    grounded, _ = slopes(params, batch.future, 1.0)
+    assert trained(grounded) == trained(alone) | {"decoder"}
+    changed = jax.tree.map(jnp.subtract, grounded, alone)
+    assert trained(changed) == {"encoder", "decoder"}
 
 
 def test_starts_are_of_noise_alone_as_often_as_is_asked():
@@ -140,8 +144,9 @@ def test_no_descent_cannot_be_trained(key):
         denoising_loss(make(num_steps=0), draw(), key)
     with pytest.raises(ValueError, match="from_noise is 1"):
         denoising_loss(make(), draw(), key, from_noise=1.0)
-    with pytest.raises(ValueError, match="arrival_weight is -1"):
-        denoising_loss(make(), draw(), key, arrival_weight=-1.0)
+    for name in ("arrival_weight", "reconstruction_weight"):
+        with pytest.raises(ValueError, match=f"{name} is -1"):
+            denoising_loss(make(), draw(), key, **{name: -1.0})
 
 
 def data():
