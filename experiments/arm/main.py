@@ -1,15 +1,13 @@
 """Plan for a two-joint arm in its configuration space, a torus, with every planner."""
 
 import argparse
-import csv
 import pathlib
 import statistics
 
 from picture import draw_arm, draw_success
-from runs import ADJOINTS, MEASURES, SETTINGS, Run, train_and_evaluate
+from runs import ADJOINTS, SETTINGS, Run, train_and_evaluate
 
-COLUMNS = ["planner", "adjoint", "iterations", "bins", "seed", "plan_bins", "arms", *MEASURES]
-COLUMNS += ["gradient_not_finite", "residual", "train_seconds"]
+from jplan import training
 
 
 def parse_arguments():
@@ -47,7 +45,7 @@ def list_runs(options):
                         yield Run(planner, adjoint, iterations, bins, seed)
 
 
-def write_table(rows, path):
+def write_summary(rows, path):
     """Success in percent, mean and standard deviation over seeds; in italics if a run diverged."""
     budgets = sorted({row["iterations"] for row in rows})
     head = "| trained on | planned on | planner | gradient | "
@@ -73,25 +71,23 @@ def write_table(rows, path):
     print("\n".join(lines))
 
 
-def main():
-    options = parse_arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows, drawn = [], set()
+def measure(options):
+    """Rows of all runs, and a picture of the first of each planner and size."""
+    drawn = set()
     for run in list_runs(options):
         stages = SETTINGS[run.planner].stages
         stages = dict.fromkeys(stages, 20) if options.smoke else stages
-        planner, new = train_and_evaluate(run, stages, options.out / "runs", options.arms)
-        rows += new
-        for row in new:
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        planner, rows = train_and_evaluate(run, stages, options.out / "runs", options.arms)
+        yield from rows
         if (run.planner, run.bins) not in drawn:
             drawn.add((run.planner, run.bins))
             draw_arm(planner, run.bins, options.out / f"{run.planner}_{run.bins}.png")
-        with open(options.out / "metrics.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-    write_table(rows, options.out / "table.md")
+
+
+def main():
+    options = parse_arguments()
+    rows = training.write_table(measure(options), options.out / "metrics.csv")
+    write_summary(rows, options.out / "table.md")
     draw_success(rows, options.out / "success.png")
 
 

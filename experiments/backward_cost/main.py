@@ -1,7 +1,6 @@
 """Time and memory of the backward pass alone, against the number of forward steps."""
 
 import argparse
-import csv
 import pathlib
 import time
 
@@ -9,7 +8,7 @@ import jax
 from flax import nnx
 
 import jplan as jp
-from jplan import envs, planners
+from jplan import envs, planners, training
 
 SAFEGUARDED = jp.Safeguarded(steps=15, backward=jp.Picard(tol=0.0, max_steps=15))
 # Adjoint and forward tolerance. Safeguarded adds an implicit solve where the forward one converged,
@@ -58,11 +57,7 @@ def prepare(adjoint, tol, steps, maps):
     return (lambda: jax.block_until_ready(compiled(pullback, logits))), memory
 
 
-def main():
-    options = parse_arguments()
-    if options.smoke:
-        options.steps, options.repeats = [20, 40], 1
-    options.out.mkdir(parents=True, exist_ok=True)
+def compare(options):
     keys = jax.random.split(jax.random.key(0), 8 if options.smoke else 32)
     maps = envs.as_map(jax.vmap(lambda key: envs.maze(key, 15))(keys))
     cases = {
@@ -76,25 +71,24 @@ def main():
             clock = time.perf_counter()
             run()
             times[case] = min(times[case], time.perf_counter() - clock)
-    rows = []
     for (name, steps), (_, memory) in cases.items():
         first = (name, options.steps[0])
         ratio, memory_ratio = times[name, steps] / times[first], memory / cases[first][1]
-        rows.append(
-            {
-                "adjoint": name,
-                "steps": steps,
-                "milliseconds": round(1e3 * times[name, steps], 1),
-                "time_ratio": round(ratio, 3),
-                "megabytes": round(memory / 2**20, 2),
-                "memory_ratio": round(memory_ratio, 3),
-            }
-        )
-        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    with open(options.out / "backward.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        yield {
+            "adjoint": name,
+            "steps": steps,
+            "milliseconds": round(1e3 * times[name, steps], 1),
+            "time_ratio": round(ratio, 3),
+            "megabytes": round(memory / 2**20, 2),
+            "memory_ratio": round(memory_ratio, 3),
+        }
+
+
+def main():
+    options = parse_arguments()
+    if options.smoke:
+        options.steps, options.repeats = [20, 40], 1
+    training.write_table(compare(options), options.out / "backward.csv")
 
 
 if __name__ == "__main__":

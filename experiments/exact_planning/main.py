@@ -1,7 +1,6 @@
 """Exact shortest paths: published optimal lengths, and time beside scipy's Dijkstra in C."""
 
 import argparse
-import csv
 import math
 import pathlib
 import time
@@ -12,7 +11,7 @@ import numpy as np
 from scenarios import check_scenarios
 from scipy.sparse import coo_array, csgraph
 
-from jplan import envs, mdp
+from jplan import envs, mdp, training
 
 OFFSETS = [(-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (1, -1), (1, 1), (-1, 1)]
 
@@ -82,31 +81,16 @@ def compare_times(path, free, num_goals):
     return row | {"batch_ratio": ours_many / theirs_many}
 
 
-def write(path, rows):
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main():
     options = parse_arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    timings, checks = [], []
-    for path in options.map:
-        free = load(path)
-        timings.append(compare_times(path, free, 2 if options.smoke else options.goals))
-        print(
-            "  ".join(
-                f"{k} {v:.4g}" if isinstance(v, float) else str(v) for k, v in timings[-1].items()
-            )
-        )
-        if pathlib.Path(f"{path}.scen").exists():
-            checks.append(check_scenarios(path, jnp.asarray(free), 32 if options.smoke else None))
-            print("  ".join(f"{k} {v}" for k, v in checks[-1].items()), flush=True)
-    write(options.out / "timings.csv", timings)
-    if checks:
-        write(options.out / "scenarios.csv", checks)
+    goals, scenarios = (2, 32) if options.smoke else (options.goals, None)
+    maps = {path: load(path) for path in options.map}
+    timings = (compare_times(path, free, goals) for path, free in maps.items())
+    training.write_table(timings, options.out / "timings.csv")
+    known = {path: free for path, free in maps.items() if pathlib.Path(f"{path}.scen").exists()}
+    checks = (check_scenarios(path, jnp.asarray(free), scenarios) for path, free in known.items())
+    if known:
+        training.write_table(checks, options.out / "scenarios.csv")
 
 
 if __name__ == "__main__":

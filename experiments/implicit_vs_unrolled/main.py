@@ -1,12 +1,13 @@
 """Value iteration planners through explicit and implicit gradients: success, cost, stability."""
 
 import argparse
-import csv
 import pathlib
 import time
 
 from figures import FIGURES
 from parts import PARTS, Scale
+
+from jplan import training
 
 
 def parse_arguments():
@@ -25,18 +26,9 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
     for name in options.parts:
-        rows, begin = [], time.perf_counter()
-        for row in PARTS[name](Scale(options)):
-            rows.append(row)
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        with open(options.out / f"{name}.csv", "w", newline="") as file:
-            writer = csv.DictWriter(
-                file, fieldnames=list(dict.fromkeys(k for r in rows for k in r))
-            )
-            writer.writeheader()
-            writer.writerows(rows)
+        begin = time.perf_counter()
+        rows = training.write_table(PARTS[name](Scale(options)), options.out / f"{name}.csv")
         if name in FIGURES:
             FIGURES[name](rows, options.out / f"{name}.png")
         print(f"{options.out}: {name}, {time.perf_counter() - begin:.0f} s", flush=True)

@@ -1,7 +1,6 @@
 """Every planner of actions on worlds that are known: return against evaluations and seconds."""
 
 import argparse
-import csv
 import pathlib
 import time
 
@@ -11,7 +10,7 @@ import numpy as np
 from contenders import contenders
 from tasks import TASKS, best_returns
 
-from jplan import viz
+from jplan import training, viz
 
 COLUMNS = ["task", "planner", "evaluations", "return", "standard_error", "ms", "compile_seconds"]
 
@@ -42,7 +41,8 @@ def measure(task, plan, key):
         returns = np.asarray(run(task.params, task.states, keys))
         times.append(time.perf_counter() - begin)
     error = returns.std() / len(returns) ** 0.5
-    return [returns.mean(), error, 1000 * min(times[1:]) / len(returns), times[0] - min(times[1:])]
+    ms = 1000 * min(times[1:]) / len(returns)
+    return [float(returns.mean()), float(error), ms, times[0] - min(times[1:])]
 
 
 def compare(name, options):
@@ -51,22 +51,26 @@ def compare(name, options):
     task = TASKS[name](task_key, options.starts)
     entries = list(contenders(name, task))
     for planner, evaluations, plan in entries[:5] if options.smoke else entries:
-        yield [name, planner, evaluations, *measure(task, plan, plan_key)]
+        row = [name, planner, evaluations, *measure(task, plan, plan_key)]
+        yield dict(zip(COLUMNS, row, strict=True))
     if name == "tables":
         best = np.asarray(best_returns(task))
-        yield [name, "value iteration", 0, best.mean(), best.std() / len(best) ** 0.5, 0.0, 0.0]
+        error = best.std() / len(best) ** 0.5
+        row = [name, "value iteration", 0, float(best.mean()), float(error), 0.0, 0.0]
+        yield dict(zip(COLUMNS, row, strict=True))
 
 
 def draw(rows, path):
     """A row of panels a task: return against evaluations, and against milliseconds."""
-    tasks = list(dict.fromkeys(row[0] for row in rows))
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
     figure, panels = plt.subplots(
         *(len(tasks), 2), figsize=(10, 3.4 * len(tasks)), squeeze=False, layout="constrained"
     )
-    names = list(dict.fromkeys(row[1] for row in rows))
+    names = list(dict.fromkeys(row["planner"] for row in rows))
     for name, pair in zip(tasks, panels, strict=True):
         lines = {}
-        for _, planner, evaluations, mean, error, ms, _ in (row for row in rows if row[0] == name):
+        of_task = (row.values() for row in rows if row["task"] == name)
+        for _, planner, evaluations, mean, error, ms, _ in of_task:
             lines.setdefault(planner, []).append((evaluations, ms, mean, error))
         for planner, points in lines.items():
             evaluations, ms, mean, error = np.array(sorted(points)).T
@@ -86,20 +90,8 @@ def draw(rows, path):
 
 def main():
     options = parse_arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name in options.task:
-        for row in compare(name, options):
-            rows.append(row)
-            print(" ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row), flush=True)
-            with open(options.out / "planners.csv", "w", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(COLUMNS)
-                writer.writerows(
-                    [v if isinstance(v, str | int) else round(float(v), 4) for v in row]
-                    for row in rows
-                )
-    draw(rows, options.out / "planners.png")
+    rows = (row for name in options.task for row in compare(name, options))
+    draw(training.write_table(rows, options.out / "planners.csv"), options.out / "planners.png")
 
 
 if __name__ == "__main__":

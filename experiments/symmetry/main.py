@@ -1,12 +1,13 @@
 """What symmetry is worth: fewer maps to learn from, and maps of other sizes."""
 
 import argparse
-import csv
 import pathlib
 
 from data import MAPS, run_data
 from picture import draw_data, draw_size
 from size import run_size
+
+from jplan import training
 
 PARTS = {"data": (run_data, draw_data), "size": (run_size, draw_size)}
 
@@ -31,18 +32,11 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
+    seeds = range(options.seed, options.seed + options.seeds)
     for part in options.parts:
         run, draw = PARTS[part]
-        rows = []
-        for seed in range(options.seed, options.seed + options.seeds):
-            for row in run(seed, options):
-                rows.append(row)
-                print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-                with open(options.out / f"{part}.csv", "w", newline="") as file:
-                    writer = csv.DictWriter(file, fieldnames=list(row))
-                    writer.writeheader()
-                    writer.writerows(rows)
-        draw(rows, options.out / f"{part}.png")
+        rows = (row for seed in seeds for row in run(seed, options))
+        draw(training.write_table(rows, options.out / f"{part}.csv"), options.out / f"{part}.png")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The table of the VIN paper: four planners on its own grids, by its own protocol."""
 
 import argparse
-import csv
 import dataclasses
 import functools
 import pathlib
@@ -84,12 +83,8 @@ def measure(logits, tasks, key):
     return jax.tree.map(jnp.nanmean, shares)
 
 
-def main():
-    options = parse_arguments()
-    rows, begin = [], time.perf_counter()
-    if options.smoke:
-        # Without the CNN, which is trained as the FCN is.
-        options.sizes, options.maps, options.planner = [8], 20, ["vin", "max-plus-vin", "fcn"]
+def compare(options):
+    """A row for each planner, size and seed."""
     for size in options.sizes:
         draw_task = lambda key, size=size: envs.vin_grid(key, size)
         seeds = jax.random.split(jax.random.fold_in(jax.random.key(2026), size), options.maps)
@@ -111,16 +106,19 @@ def main():
                 steps = sum(stage.steps for stage in stages)
                 row = [kind, size, seed, parameters, steps, round(seconds, 1)]
                 row += [round(float(shares[name]), 5) for name in MEASURES]
-                rows.append(dict(zip(COLUMNS, [*row, len(unseen.goal)], strict=True)))
-                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+                yield dict(zip(COLUMNS, [*row, len(unseen.goal)], strict=True))
                 if kind == "vin" and seed == options.seed:
                     first = jax.tree.map(lambda leaf: leaf[0], tasks)
                     draw(planner, first, options.out / f"vin_{size}.png")
-    options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "metrics.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+
+
+def main():
+    options = parse_arguments()
+    begin = time.perf_counter()
+    if options.smoke:
+        # Without the CNN, which is trained as the FCN is.
+        options.sizes, options.maps, options.planner = [8], 20, ["vin", "max-plus-vin", "fcn"]
+    training.write_table(compare(options), options.out / "metrics.csv")
     print(f"{options.out}: planners, metrics.csv, pictures, {time.perf_counter() - begin:.0f} s")
 
 

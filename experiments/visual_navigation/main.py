@@ -1,11 +1,12 @@
 """Plan a way through a maze from what its cells see, with a mapper trained through the planner."""
 
 import argparse
-import csv
 import pathlib
 
 from picture import draw
 from runs import PLANNERS, STEPS, Run, train_and_evaluate
+
+from jplan import training
 
 
 def parse_arguments():
@@ -27,23 +28,20 @@ def parse_arguments():
     return options
 
 
-def main():
-    options = parse_arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
+def rows(options):
     size, steps = (7, {"planner": 0, "joint": 20, "hard": 20}) if options.smoke else (15, STEPS)
-    rows = []
     for name in options.planner:
         for seed in range(options.seed, options.seed + options.seeds):
             run = Run(name, size, options.iterations, options.map_loss, seed)
             model, row = train_and_evaluate(run, steps, options.out / "runs", options.mazes)
-            rows.append(row)
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            yield row
             if seed == options.seed:
                 draw(model, size, options.out / f"{name}.png")
-            with open(options.out / "metrics.csv", "w", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(row))
-                writer.writeheader()
-                writer.writerows(rows)
+
+
+def main():
+    options = parse_arguments()
+    training.write_table(rows(options), options.out / "metrics.csv")
 
 
 if __name__ == "__main__":

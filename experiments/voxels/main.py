@@ -1,11 +1,12 @@
 """Plan in three dimensions: voxel mazes and roadmaps, with planners that turn with the world."""
 
 import argparse
-import csv
 import pathlib
 
 from mazes import run_mazes
 from roadmaps import run_roadmaps
+
+from jplan import training
 
 PARTS = {"mazes": run_mazes, "roadmaps": run_roadmaps}
 
@@ -30,15 +31,9 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     seeds = range(options.seed, options.seed + options.seeds)
     for part in options.parts:
-        rows = []
-        for seed in seeds:
-            for row in PARTS[part](seed, options.out, options.smoke):
-                rows.append(row)
-                print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-        with open(options.out / f"{part}.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        run = PARTS[part]
+        rows = (row for seed in seeds for row in run(seed, options.out, options.smoke))
+        training.write_table(rows, options.out / f"{part}.csv")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Plan for an arm from a picture of its workspace, with a mapper trained through the planner."""
 
 import argparse
-import csv
 import pathlib
 
 from picture import draw
 from runs import MAPPERS, PLANNERS, STEPS, Run, train_and_evaluate
+
+from jplan import training
 
 
 def parse_arguments():
@@ -31,25 +32,22 @@ def parse_arguments():
     return options
 
 
-def main():
-    options = parse_arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
+def rows(options):
     steps = {"joint": 20, "hard": 20} if options.smoke else STEPS
     if options.no_pretraining or options.smoke:
         steps = steps | {"mapper": 0, "planner": 0}
-    rows = []
     for name in options.planner:
         for seed in range(options.seed, options.seed + options.seeds):
             run = Run(options.mapper, name, options.iterations, options.map_loss, seed)
             model, row = train_and_evaluate(run, steps, options.out / "runs", options.arms)
-            rows.append(row)
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            yield row
             if seed == options.seed:
                 draw(model, options.out / f"{options.mapper}_{name}.png")
-            with open(options.out / "metrics.csv", "w", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=list(row))
-                writer.writeheader()
-                writer.writerows(rows)
+
+
+def main():
+    options = parse_arguments()
+    training.write_table(rows(options), options.out / "metrics.csv")
 
 
 if __name__ == "__main__":
