@@ -1,6 +1,7 @@
 """Planning as descent: a plan, plans of 50 episodes at once, and a step of its training."""
 
 import argparse
+import functools
 import pathlib
 
 import jax
@@ -19,6 +20,9 @@ SIZES = {
 }
 NAMES = "horizon", "max_past", "width", "network_hidden", "hidden", "heads", "kernel_size", "stride"
 CANDIDATES, EPISODES = 64, 50
+
+# The descent alone.
+denoise = functools.partial(training.denoising_loss, arrival_weight=0.0, reconstruction_weight=0.0)
 
 
 def plans(planner, repeats):
@@ -65,7 +69,7 @@ def steps(planner, batch_size, repeats):
     )
 
     def learn(params, batch, key):
-        return training.denoising_loss(nnx.merge(graphdef, params), batch, key)[0]
+        return denoise(nnx.merge(graphdef, params), batch, key)[0]
 
     def ordinary(params, batch, key):
         """Energies and projections of given latents: one forward pass of each."""
@@ -102,7 +106,7 @@ def measure(options):
         networks = dict(zip(NAMES, sizes, strict=True))
         planner = DescentPlanner(inputs, actions, **networks, rngs=nnx.Rngs(0))
         yield from ({"size": name} | row for row in plans(planner, options.repeats))
-        # Without the likelihood, which is no part of the descent.
+        # Neither side has the likelihood, which is no part of the descent.
         planner = DescentPlanner(inputs, actions, **networks, anchored=False, rngs=nnx.Rngs(0))
         yield from ({"size": name} | row for row in steps(planner, batch, options.repeats))
 

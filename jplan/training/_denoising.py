@@ -48,7 +48,7 @@ def denoising_loss(
       and with b (NaN if all starts are noise); ``energy_drop``, by which the descent lowers the
       energy; ``rank_correlation`` between error and energy of the results; ``effective_rank`` of
       the clean latents, exp(entropy of the covariance's spectrum), which falls to 1 if the encoder
-      collapses; ``reconstruction``, the mean squared error; and, if there is a likelihood,
+      collapses; and, of the terms with a weight, ``reconstruction``, the mean squared error, and
       ``arrival``, by how much the mean of -log p is above that of equally likely steps, in nats.
 
     Raises:
@@ -113,12 +113,11 @@ def denoising_loss(
     iterates, energies = descend(start, given)
     errors = jnp.mean(_smooth_l1(iterates - clean[:, None]), axis=(2, 3))
     loss = jnp.sum(errors.mean(0))
-    costs = {
-        "reconstruction": _decoding_error(
-            *(planner.encoder, planner.decoder, latents, batch.future, blur_key)
-        )
-    }
-    if planner.energy.arrival is not None:
+    costs = {}
+    if reconstruction_weight > 0:
+        given_back = planner.encoder, planner.decoder, latents, batch.future
+        costs["reconstruction"] = _decoding_error(*given_back, blur_key)
+    if arrival_weight > 0 and planner.energy.arrival is not None:
         costs["arrival"] = jax.vmap(planner.energy.arrival_cost)(*given).mean()
     loss = loss + sum(weights[name] * cost for name, cost in costs.items())
     last, final = errors[:, -1], energies[:, -1]
