@@ -1,5 +1,7 @@
 """The losses that a planner by descent is learnt with."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,12 +21,13 @@ def denoising_loss(
     from_noise: float = 0.5,
     arrival_weight: float = 0.1,
     reconstruction_weight: float = 1.0,
+    half_weight: float = math.inf,
 ) -> tuple[Array, dict[str, Array]]:
     """How far descent on the energy stays from what happened, step by step.
 
         z_0 = sqrt(b) z + sqrt(1 - b) n,  n ~ N(0, 1), z = stop(encoder(future))
         z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
-        loss = sum_t mean smooth_l1(z_t - z) - arrival_weight * mean log p(step | past, goal)
+        loss = sum_t mean w smooth_l1(z_t - z) - arrival_weight * mean log p(step | past, goal)
                + reconstruction_weight * mean (decoder(encoder(future) + 0.2 n) - future)^2
 
     The descent is that of the planning, so the energy is shaped where plans pass. The likelihood is
@@ -41,6 +44,9 @@ def denoising_loss(
         training hardly ever does.
       arrival_weight: from 0 on; weight of the likelihood, from which the encoder learns as well.
       reconstruction_weight: from 0 on; 0, as published, leaves the decoder untrained.
+      half_weight: positive; how many latents into the future the weight w has fallen to a half of
+        that of the first, w_i ~ 1 / (1 + i / half_weight), mean 1. All weigh the same, as
+        published, at infinity. What is near can be known best, and is what is carried out.
 
     Returns:
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
@@ -86,6 +92,8 @@ def denoising_loss(
     for name, weight in weights.items():
         if weight < 0:
             raise ValueError(f"{name}_weight is {weight}, expected 0 or more.")
+    if not half_weight > 0:
+        raise ValueError(f"half_weight is {half_weight}, expected a positive number.")
     energy_fn, params = planner.energy_fn()
     past, goal = planner.encoder(batch.past), planner.encoder(batch.goal)
     latents = planner.encoder(batch.future)
@@ -111,8 +119,10 @@ def denoising_loss(
         return done.iterates[1:], done.objectives
 
     iterates, energies = descend(start, given)
-    errors = jnp.mean(_smooth_l1(iterates - clean[:, None]), axis=(2, 3))
-    loss = jnp.sum(errors.mean(0))
+    of_latents = _smooth_l1(iterates - clean[:, None]).mean(3)
+    errors = of_latents.mean(2)
+    nearness = 1 / (1 + jnp.arange(planner.horizon, dtype=clean.dtype) / half_weight)
+    loss = jnp.sum(jnp.mean(of_latents @ nearness, axis=0)) / nearness.sum()
     costs = {}
     if reconstruction_weight > 0:
         given_back = planner.encoder, planner.decoder, latents, batch.future
