@@ -102,6 +102,23 @@ def test_starts_are_of_noise_alone_as_often_as_is_asked():
     assert change(0.98) < 0.2 * change(0.0)
 
 
+def test_the_near_future_may_weigh_more():
+    batch = draw()
+    farther = batch.replace(future=batch.future.at[:, 1:].add(1))
+    alone = {"from_noise": 0.98, "arrival_weight": 0.0, "reconstruction_weight": 0.0}
+
+    def change(half_weight):
+        loss = jax.jit(
+            lambda batch: denoising_loss(
+                make(), batch, jax.random.key(0), half_weight=half_weight, **alone
+            )[0]
+        )
+        return abs(loss(batch) - loss(farther))
+
+    assert change(1e-9) < 1e-6  # the first latent alone
+    assert change(np.inf) > 1e-2
+
+
 def test_likelihood_of_the_arrival_is_a_density(x64):
     batch = draw(8)
     planner = make()
@@ -144,6 +161,8 @@ def test_no_descent_cannot_be_trained(key):
         denoising_loss(make(num_steps=0), draw(), key)
     with pytest.raises(ValueError, match="from_noise is 1"):
         denoising_loss(make(), draw(), key, from_noise=1.0)
+    with pytest.raises(ValueError, match="half_weight is 0"):
+        denoising_loss(make(), draw(), key, half_weight=0.0)
     for name in ("arrival_weight", "reconstruction_weight"):
         with pytest.raises(ValueError, match=f"{name} is -1"):
             denoising_loss(make(), draw(), key, **{name: -1.0})
