@@ -7,12 +7,14 @@ import time
 
 import jax
 from episodes import measure, run_episodes
+from flax import nnx
 from picture import draw_plans
+from robustness import spread
 from stages import Learning, draw_data, learn_heads, learn_planner
 
 from jplan.training import write_table
 
-PARTS = "table", "replanning", "labels", "data", "pictures"
+PARTS = "table", "replanning", "labels", "data", "noise", "pictures"
 
 VARIANTS = {
     "PaD": Learning(),
@@ -81,6 +83,18 @@ def data(options):
             yield row | run(planner, options, seed)
 
 
+def noise(options):
+    """Plans from smaller and larger noise than that of the training."""
+    for seed in seeds(options):
+        planner, row = learn("PaD", seed, options)
+        graphdef, params = nnx.split(planner)
+        sizes = {"size": options.size, "count": options.tasks, "starts": options.candidates}
+        for scale in (0.5, 1.0, 2.0):
+            key = jax.random.key(6000 + seed)
+            found = spread(params, key, scale, graphdef=graphdef, **sizes)
+            yield row | {"scale": scale} | {name: float(x) for name, x in found.items()}
+
+
 def pictures(options):
     """The landscape, the refinement and paths."""
     planner, _ = learn("PaD", options.seed, options)
@@ -110,12 +124,12 @@ def main():
     options = parser.parse_args()
     if options.smoke:
         options.out /= "smoke"
-        options.parts, options.method, options.seeds = ["table"], ["PaD"], 1
+        options.parts, options.method, options.seeds = ["table", "noise"], ["PaD"], 1
         options.episodes = 8
         options.steps, options.head_steps, options.batch = 20, 20, 4
         options.tasks, options.candidates, options.keep = 2, 4, 2
     options.out.mkdir(parents=True, exist_ok=True)
-    for part in (table, replanning, labels, data):
+    for part in (table, replanning, labels, data, noise):
         if part.__name__ in options.parts:
             write_table(part(options), options.out / f"{part.__name__}.csv")
     if "pictures" in options.parts:
