@@ -24,7 +24,11 @@ def draw_plans(planner, size, key, out):
     past = first_past(world.observe_fn(state), planner.max_past)
     goal = jnp.append(state.goal, jnp.zeros(2))
     steps = range(planner.num_steps + 1)
-    plans = [planner.plan(past, goal, plan_key, num_steps=n, candidates=64, keep=8) for n in steps]
+    plan_fn = jax.jit(
+        lambda count: planner.plan(past, goal, plan_key, num_steps=count, candidates=64, keep=8),
+        static_argnums=0,
+    )
+    plans = [plan_fn(step) for step in steps]
     figure, panels = plt.subplots(1, len(plans) + 2, figsize=(4 * len(plans) + 8, 4.2))
     for step, (axes, plan) in enumerate(zip(panels, plans, strict=False)):
         draw_maze(axes, free, state)
@@ -39,9 +43,8 @@ def draw_plans(planner, size, key, out):
     axes.scatter(plans[-1].progresses, plans[-1].energies[:, -1], s=10)
     axes.plot(plans[-1].progress, plans[-1].energy, "o", color="C3")
     axes.set(xlabel="progress: when to arrive", ylabel="energy", title="candidates")
-    episode = pursue(
-        *(planner, world, state, goal, plan_key), num_steps=NUM_STEPS, replan_every=2, candidates=64
-    )
+    options = {"num_steps": NUM_STEPS, "replan_every": 2, "candidates": 64, "keep": 8}
+    episode = jax.jit(lambda: pursue(planner, world, state, goal, plan_key, **options))()
     draw_maze(panels[-1], free, state)
     y, x = episode.states.position[: episode.length + 1].T
     panels[-1].plot(x, y, color="C0")
