@@ -71,8 +71,9 @@ def test_heads_leave_the_rest_alone(data, trained, tmp_path):
         )
         whole, rows = learn()
         again, _ = learn()  # read, not trained
-    for name in ("inverse", "decoder"):
-        assert rows[name][-1]["loss"] < 0.7 * rows[name][0]["loss"]
+    assert rows["inverse"][-1]["loss"] < 0.7 * rows["inverse"][0]["loss"]
+    # The decoder has learnt with the energy; 1 is what the mean of all states has.
+    assert rows["decoder"][-1]["loss"] < 0.1
     state = lambda planner, name: jax.tree.leaves(nnx.state(getattr(planner, name)))
     for name in ("encoder", "energy", "projector"):
         for a, b in zip(state(whole, name), state(planner, name), strict=True):
