@@ -100,7 +100,7 @@ plt.show()
 # is what makes the energies of short and long plans comparable.
 #
 # Actions come last, and apart: the inverse dynamics tell the action between two latents. A
-# decoder is a probe, so that plans can be drawn.
+# decoder, which has kept the encoder from forgetting, is trained on, so as to draw plans.
 
 # %%
 planner, _ = training.train_descent_heads(

@@ -13,7 +13,8 @@ from jplan import training
 from jplan.planners import DescentPlanner
 
 # The near future weighs more: a grasp takes millimetres, and where to put the cube does not.
-denoise = functools.partial(training.denoising_loss, half_weight=8.0)
+HALF_WEIGHT = 8.0
+denoise = functools.partial(training.denoising_loss, half_weight=HALF_WEIGHT)
 SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 
 
@@ -109,7 +110,7 @@ def learn_planner(learning, data, head_steps, seed, directory):
         average_decay=0.999,
         steps_per_call=min(100, steps),
         directory=directory / "energy",
-        settings={"seed": seed, "half_weight": 8.0},
+        settings={"seed": seed, "half_weight": HALF_WEIGHT},
     )
     planner, _ = training.train_descent_heads(
         *(planner, SCAN, data),

@@ -12,6 +12,8 @@ from jplan.nn import InverseDynamics, StateDecoder, StateEncoder
 from jplan.planners import DescentPlanner
 from jplan.training._hindsight import HindsightBatch, TransitionBatch
 
+_BLUR = 0.2  # deviation of the noise on latents that actions and states are read from
+
 
 def denoising_loss(
     planner: DescentPlanner,
@@ -148,7 +150,7 @@ def inverse_loss(
     batch: tuple[StateEncoder, TransitionBatch],
     key: Array,
     *,
-    noise: float = 0.2,
+    noise: float = _BLUR,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the actions between latents of states.
 
@@ -183,7 +185,7 @@ def decoder_loss(
     batch: tuple[StateEncoder, TransitionBatch],
     key: Array,
     *,
-    noise: float = 0.2,
+    noise: float = _BLUR,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the states that are read from latents, in units of the scale.
 
@@ -218,7 +220,7 @@ def _decoding_error(
     latents: Array,
     states: Array,
     key: Array,
-    noise: float = 0.2,
+    noise: float = _BLUR,
 ) -> Array:
     out = decoder(_blur(latents, key, noise))
     return jnp.mean((encoder.standardise(out) - encoder.standardise(states)) ** 2)
