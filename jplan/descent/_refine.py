@@ -20,6 +20,9 @@ AcceptFn: TypeAlias = Callable[[Array, Array], Array]
 Gradient: TypeAlias = Literal["full", "per_step", "none"]
 """How the iterates of `refine` depend on its parameters."""
 
+# Steps that are differentiated without a loop, which compiles and runs faster while they are few.
+_UNROLLED = 4
+
 
 @struct.dataclass(kw_only=True)
 class Refinement:
@@ -112,7 +115,9 @@ def refine(
         return (new, state), (new, before, optax.tree.norm(slope))
 
     (last, _), (following, objectives, norms) = lax.scan(
-        step, (x0, optimizer.init(x0)), None, length=num_steps
+        *(step, (x0, optimizer.init(x0)), None),
+        length=num_steps,
+        unroll=gradient != "none" and num_steps <= _UNROLLED,
     )
     final = objective(params, last)
     refinement = Refinement(
