@@ -22,6 +22,8 @@ VARIANTS = {
     "without lambda": Learning(timed=False),
     "without anchor": Learning(anchored=False),
     "uniform corruption": Learning(from_noise=0.0),
+    "without reconstruction": Learning(reconstruction=0.0),
+    "without reconstruction and projector": Learning(reconstruction=0.0, projected=False),
 }
 
 

@@ -27,6 +27,7 @@ class Learning:
     projected: bool = True
     timed: bool = True
     from_noise: float = 0.5
+    reconstruction: float = 1.0
     anchored: bool = True
     hidden: int = 64
 
@@ -47,6 +48,7 @@ def draw_data(size, episodes, seed, num_steps=500):
 def learn_planner(learning, data, seed, out, name):
     """A planner without its inverse dynamics, read if it has been trained; and the last row."""
     mean, scale = data.standard_numbers()
+    losses = {"from_noise": learning.from_noise, "reconstruction_weight": learning.reconstruction}
     planner = DescentPlanner(
         *(data.states.shape[1], data.actions.shape[1]),
         horizon=learning.horizon,
@@ -71,10 +73,10 @@ def learn_planner(learning, data, seed, out, name):
         num_steps=learning.steps,
         batch_size=learning.batch,
         learning_rate=learning.rate,
-        loss_fn=denoise(learning.from_noise),
+        loss_fn=denoise(**losses),
         steps_per_call=min(100, learning.steps),
         directory=out / f"{name}_{seed}",
-        settings={"seed": seed, "from_noise": learning.from_noise},
+        settings={"seed": seed} | losses,
     )
     return planner, rows[-1]
 
@@ -88,5 +90,6 @@ def learn_heads(planner, data, num_steps, seed):
 
 
 @functools.cache
-def denoise(from_noise):
-    return functools.partial(training.denoising_loss, from_noise=from_noise)
+def denoise(**options):
+    """The same function each time, so that it is compiled once."""
+    return functools.partial(training.denoising_loss, **options)
