@@ -1,3 +1,4 @@
+import gc
 import os
 import pathlib
 import tempfile
@@ -24,6 +25,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 def pytest_configure():
     """One core a worker, since XLA compiles with a thread for every core that it sees."""
+    gc.disable()  # `forget_programs` collects: tracing allocates much, and most of it stays
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -54,3 +56,4 @@ def forget_programs():
     """What a module compiled is of little use to the next, and takes memory and memory maps."""
     yield
     jax.clear_caches()
+    gc.collect()

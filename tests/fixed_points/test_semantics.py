@@ -215,16 +215,17 @@ def test_nan_input_ends_at_once_with_a_status(solver, adjoint):
 
 
 @pytest.mark.parametrize("shape", [(1,), (7,), (64, 64), (15, 15, 32)])
-@pytest.mark.parametrize("everywhere", [True, False])
-def test_nan_is_seen_in_arrays_of_any_size(shape, everywhere):
+def test_nan_is_seen_in_arrays_of_any_size(shape):
     """XLA's maximum drops NaN in vectorised reductions on CPU; the residual must not."""
-    poison = jnp.full(shape, jnp.nan) if everywhere else jnp.zeros(shape).at[0].set(jnp.nan)
     solve = lambda p: jp.fixed_point(lambda p, z: 0.5 * z + p, p, jnp.zeros(shape))
-    assert solve(poison).status == jp.Status.DIVERGED
-    assert jax.vmap(solve)(poison[None]).status[0] == jp.Status.DIVERGED
-    loss = lambda p: (poison.ravel() @ solve(p).value.ravel()).sum()
-    slope = jax.jit(jax.grad(loss))(jnp.ones(shape))
-    assert bool(np.isnan(slope).any())
+    loss = lambda p, poison: poison.ravel() @ solve(p).value.ravel()
+    status = jax.jit(lambda poison: (solve(poison).status, jax.vmap(solve)(poison[None]).status[0]))
+    slope = jax.jit(jax.grad(loss))
+    first = np.zeros(shape, np.float32)
+    first[0] = np.nan
+    for poison in (first, np.full_like(first, np.nan)):
+        assert status(poison) == (jp.Status.DIVERGED, jp.Status.DIVERGED)
+        assert bool(np.isnan(slope(np.ones_like(first), poison)).any())
 
 
 @pytest.mark.parametrize(

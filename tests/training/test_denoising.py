@@ -10,7 +10,7 @@ from jplan.planners import DescentPlanner
 from jplan.training import HindsightBatch, denoising_loss
 
 SMALL = {"horizon": 6, "max_past": 2, "width": 6, "hidden": 8, "heads": 2, "network_hidden": 8}
-SMALL |= {"layers": 1, "kernel_size": 3, "stride": 2}
+SMALL |= {"layers": 1, "kernel_size": 3, "stride": 2, "num_steps": 1}
 
 
 def make(**options):
@@ -27,13 +27,14 @@ def draw(count=4):
 def test_gradient_is_that_of_the_steps_with_constant_starts(x64):
     """Finite differences of the loss in which the start of each step is held fixed."""
     batch = draw()
-    planner = make()
+    planner = make(num_steps=2)
     graphdef, params = nnx.split(planner)
     direction = jax.tree.map(
         lambda leaf: 0.3 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), params
     )
     at = lambda t: nnx.merge(graphdef, jax.tree.map(lambda p, d: p + t * d, params, direction))
 
+    @jax.jit
     def latents(planner, start):
         energy_fn, parts = planner.energy_fn()
         given = planner.encoder(batch.past), planner.encoder(batch.goal), batch.progress
