@@ -23,10 +23,8 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import optax
 from flax import nnx
 
-import jplan as jp
 from jplan import envs, training
 from jplan.planners import DescentPlanner, first_past, pursue
 
@@ -96,8 +94,8 @@ for name, axes in zip(("error_noise", "arrival"), panels, strict=True):
 plt.show()
 
 # %% [markdown]
-# Left, the error of what is made of noise. Right, minus the log-likelihood of the progress, which
-# is what makes the energies of short and long plans comparable.
+# Left, the error of what is made of noise. Right, minus the log-likelihood of the progress, 0 where
+# all steps are equally likely, which makes the energies of short and long plans comparable.
 #
 # Actions come last, and apart: the inverse dynamics tell the action between two latents. A
 # decoder, which has kept the encoder from forgetting, is trained on, so as to draw plans.
@@ -148,14 +146,7 @@ plt.show()
 energy_fn, params = planner.energy_fn()
 given = planner.encoder(past), planner.encoder(goal), plan.progress
 energy = lambda params, future: energy_fn(params, future, *given)
-descend = jax.jit(
-    lambda noise: jp.refine(
-        *(energy, params, noise),
-        optimizer=optax.sgd(jnp.exp(planner.log_step_size[...])),
-        num_steps=2,
-        project=energy_fn.project,
-    )
-)
+descend = jax.jit(lambda noise: planner.descend(noise, *given))
 way = descend(jax.random.normal(jax.random.key(4), plan.latents.shape)).iterates
 end = way[-1]
 one = way[0] - end

@@ -81,7 +81,7 @@ def parse_arguments():
         options.episodes = 1
         options.steps, options.batch, options.cloning_steps, options.head_steps = 2, 2, 2, 2
         options.candidates, options.keep, options.replan_every = 2, 1, 48
-        options.data = options.out / "data.npz"
+        options.data = options.out / f"{options.kind}.npz"
     if options.data is None:
         options.data = pathlib.Path(f".runs/pad_cube/cube-single-{options.kind}-v0.npz")
     return options
@@ -89,7 +89,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    if options.smoke:
+    if options.smoke and not options.data.exists():
         envs.generate_cube_data(options.data, kind=options.kind, num_episodes=1, num_validation=1)
     path = options.out / f"tasks_{options.episodes}.npz"
     if not path.exists():

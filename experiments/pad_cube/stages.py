@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import numpy as np
@@ -12,9 +13,6 @@ from policies import cloned_policy, descent_policy
 from jplan import training
 from jplan.planners import DescentPlanner
 
-# The near future weighs more: a grasp takes millimetres, and where to put the cube does not.
-HALF_WEIGHT = 8.0
-denoise = functools.partial(training.denoising_loss, half_weight=HALF_WEIGHT)
 SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 
 
@@ -35,6 +33,9 @@ class Learning:
     stride: int
     projected: bool = True
     anchored: bool = True
+    reconstruction: float = 1.0
+    # The near future weighs more: a grasp takes millimetres, and where to put the cube does not.
+    half_weight: float = 8.0
 
 
 SIZES = {
@@ -65,6 +66,8 @@ VARIANTS = {
     "PaD": {},
     "without projector": {"projected": False},
     "without anchor": {"anchored": False},
+    "without reconstruction": {"reconstruction": 0.0},
+    "all futures alike": {"half_weight": math.inf},
 }
 
 
@@ -93,6 +96,7 @@ def learn_planner(learning, data, head_steps, seed, directory):
     mean, scale = data.standard_numbers()
     fields = dataclasses.asdict(learning)
     steps, batch, rate = (fields.pop(name) for name in ("steps", "batch", "rate"))
+    reconstruction, half_weight = (fields.pop(name) for name in ("reconstruction", "half_weight"))
     planner = DescentPlanner(
         *(data.states.shape[1], data.actions.shape[1]),
         **fields,
@@ -106,11 +110,10 @@ def learn_planner(learning, data, head_steps, seed, directory):
         num_steps=steps,
         batch_size=batch,
         learning_rate=rate,
-        loss_fn=denoise,
+        loss_fn=denoise(reconstruction, half_weight),
         average_decay=0.999,
         steps_per_call=min(100, steps),
         directory=directory / "energy",
-        settings={"seed": seed, "half_weight": HALF_WEIGHT},
     )
     planner, _ = training.train_descent_heads(
         *(planner, SCAN, data),
@@ -118,15 +121,22 @@ def learn_planner(learning, data, head_steps, seed, directory):
         num_steps=head_steps,
         steps_per_call=min(500, head_steps),
         directory=directory,
-        settings={"seed": seed},
         checkpoint_every=head_steps,
     )
     return planner, rows[-1]
 
 
+@functools.cache
+def denoise(reconstruction, half_weight):
+    """The same function each time, so that it is compiled once."""
+    options = {"reconstruction_weight": reconstruction, "half_weight": half_weight}
+    return functools.partial(training.denoising_loss, **options)
+
+
 def probe_cube(planner, data, count=20_000):
     """R^2 of the cube's place, read linearly from latents of states that were not fitted."""
-    rows = jax.random.choice(jax.random.key(5000), len(data.states), (2 * count,))
+    count = min(count, len(data.states) // 2)
+    rows = jax.random.permutation(jax.random.key(5000), len(data.states))[: 2 * count]
     latents = np.asarray(planner.encoder(data.states[rows]))
     places = np.asarray(data.states[rows, 19:22])  # after 19 numbers of the arm
     inputs = np.column_stack([latents, np.ones(2 * count)])

@@ -32,9 +32,11 @@ def learn(name, seed, options, episodes=None, labelled=1.0):
     learning = dataclasses.replace(VARIANTS[name], steps=options.steps, batch=options.batch)
     count = episodes or options.episodes
     data = draw_data(options.size, count, seed)
-    planner, last = learn_planner(learning, data, seed, options.out / "runs", f"{name} {count}")
+    directory = options.out / "runs" / f"{name} {count}_{seed}"
+    planner, last = learn_planner(learning, data, seed, directory / "energy")
     known = data.first_episodes(max(1, round(labelled * count)))
-    planner = learn_heads(planner, known, options.head_steps, seed)
+    heads = directory / f"{len(known.lengths)} labelled"
+    planner = learn_heads(planner, known, options.head_steps, seed, heads)
     row = {"method": name, "seed": seed, "episodes": count, "labelled": labelled}
     return planner, row | {key: last[key] for key in ("seconds", "effective_rank")}
 

@@ -4,11 +4,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from stages import maze
 
-import jplan as jp
 from jplan import envs
 from jplan.planners import first_past
 
@@ -29,18 +27,11 @@ def spread(params, key, scale, *, graphdef, size, count, starts):
         past = planner.encoder(first_past(world.observe_fn(state), planner.max_past))
         goal = planner.encoder(jnp.append(state.goal, jnp.zeros(2)))
         progress = jax.random.uniform(progress_key)
-        energy_fn, parts = planner.energy_fn()
         noise = scale * jax.random.normal(noise_key, (starts, planner.horizon, planner.width))
 
         def descend(start):
-            done = jp.refine(
-                lambda parts, future: energy_fn(parts, future, past, goal, progress),
-                *(parts, start),
-                optimizer=optax.sgd(jnp.exp(planner.log_step_size[...])),
-                num_steps=planner.num_steps,
-                project=energy_fn.project,
-            )
-            return planner.decoder(done.value)[:, :2], done.objectives[-1]
+            done = planner.descend(start, past, goal, progress)
+            return planner.decoder(done.value)[:, :2], done.objective
 
         places, energies = jax.vmap(descend)(noise)
         arrival = planner.max_past + progress * (planner.horizon - planner.max_past)

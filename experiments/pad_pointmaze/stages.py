@@ -45,7 +45,7 @@ def draw_data(size, episodes, seed, num_steps=500):
     return training.from_episodes(*envs.wander(maze(size), draw, episodes, num_steps))
 
 
-def learn_planner(learning, data, seed, out, name):
+def learn_planner(learning, data, seed, directory):
     """A planner without its inverse dynamics, read if it has been trained; and the last row."""
     mean, scale = data.standard_numbers()
     losses = {"from_noise": learning.from_noise, "reconstruction_weight": learning.reconstruction}
@@ -75,17 +75,20 @@ def learn_planner(learning, data, seed, out, name):
         learning_rate=learning.rate,
         loss_fn=denoise(**losses),
         steps_per_call=min(100, learning.steps),
-        directory=out / f"{name}_{seed}",
-        settings={"seed": seed} | losses,
+        directory=directory,
     )
     return planner, rows[-1]
 
 
-def learn_heads(planner, data, num_steps, seed):
-    """The planner with inverse dynamics and decoder, learnt from these steps."""
-    key = jax.random.key(2000 + seed)
-    calls = {"num_steps": num_steps, "steps_per_call": min(100, num_steps)}
-    planner, _ = training.train_descent_heads(planner, SCAN, data, key=key, **calls)
+def learn_heads(planner, data, num_steps, seed, directory):
+    """The planner with inverse dynamics and decoder, learnt from these steps, or read."""
+    planner, _ = training.train_descent_heads(
+        *(planner, SCAN, data),
+        key=jax.random.key(2000 + seed),
+        num_steps=num_steps,
+        steps_per_call=min(100, num_steps),
+        directory=directory,
+    )
     return planner
 
 

@@ -77,7 +77,8 @@ def refine(
 
     Raises:
       ValueError: if the objective is not a scalar, ``x0`` does not consist of floats,
-        ``num_steps`` is below 0, the projection changes shapes, or ``gradient`` is unknown.
+        ``num_steps`` is below 0, the projection changes shapes or dtypes, or ``gradient`` is
+        unknown.
 
     Differentiability: as ``gradient`` says, every mode. Adam and its like take a square root that
       has no derivative at zero: give them ``eps_root``, such as ``optax.adam(0.1, eps_root=1e-8)``,
@@ -208,12 +209,9 @@ def _check(
             "several points."
         )
     if project is not None:
-        moved = jax.eval_shape(project, params, x0)
-        same = jax.tree.structure(moved) == jax.tree.structure(x0)
-        if not same or [a.shape for a in jax.tree.leaves(moved)] != [
-            jnp.shape(b) for b in jax.tree.leaves(x0)
-        ]:
+        form = lambda tree: jax.tree.map(lambda leaf: (jnp.shape(leaf), leaf.dtype), tree)
+        if form(jax.eval_shape(project, params, x0)) != form(jax.tree.map(jnp.asarray, x0)):
             raise ValueError(
-                "project returns another structure or other shapes than x0, expected the same; it "
-                "is called as project(params, x)."
+                "project returns another structure, other shapes or other dtypes than x0, expected "
+                "the same; it is called as project(params, x)."
             )

@@ -70,7 +70,7 @@ class TrajectoryEnergy(nnx.Module):
 
     Args:
       width: of a latent, D.
-      horizon: T, latents of the future.
+      horizon: T, latents of the future, more than ``max_past``.
       max_past: P, latents of the past.
       hidden: width of a token, a multiple of twice the ``heads``.
       layers: blocks of the transformer.
@@ -130,6 +130,8 @@ class TrajectoryEnergy(nnx.Module):
             raise ValueError(
                 f"hidden is {hidden}, expected a multiple of {2 * heads}, twice the {heads} heads."
             )
+        if horizon <= max_past:
+            raise ValueError(f"horizon is {horizon}, expected more than max_past, {max_past}.")
         if (max_past + horizon) % stride or kernel_size < stride:
             raise ValueError(
                 f"stride is {stride}, expected a divisor of {max_past + horizon}, max_past + "
@@ -156,6 +158,15 @@ class TrajectoryEnergy(nnx.Module):
         The progress is the place of the goal in the future: 0 at the latent ``max_past``, counted
         from 1, and 1 at the last.
         """
+        expected = self.expected(future, past, goal, progress)
+        energy = 0.5 * jnp.sum((future - past[-1:] - expected) ** 2)
+        if self.arrival is None:
+            return energy
+        cost = self.arrival_cost(past, goal, progress) + _HASTE * progress
+        return energy + len(future) * cost
+
+    def expected(self, future: Array, past: Array, goal: Array, progress: Array) -> Array:
+        """What is expected of the future, relative to now, given all of it, [T, D]."""
         got = tuple(jnp.shape(x) for x in (future, past, goal, progress))
         if got != self.shapes:
             raise ValueError(
@@ -178,12 +189,7 @@ class TrajectoryEnergy(nnx.Module):
         mask = jnp.tri(len(x), dtype=bool) if self.causal else jnp.ones((len(x),) * 2, bool)
         for block in self.blocks:
             x = block(x, mask)
-        expected = self.readout(self.norm(x[2:])).reshape(padded.shape[0] - sum(sides), -1)
-        energy = 0.5 * jnp.sum((future - past[-1:] - expected[max_past:]) ** 2)
-        if self.arrival is None:
-            return energy
-        cost = self.arrival_cost(past, goal, progress) + _HASTE * progress
-        return energy + horizon * cost
+        return self.readout(self.norm(x[2:])).reshape(max_past + horizon, -1)[max_past:]
 
     def arrival_cost(self, past: Array, goal: Array, progress: Array) -> Array:
         """-log(n p(step | past, goal)) of n steps, [], 0 where all are equally likely.

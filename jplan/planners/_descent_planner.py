@@ -4,10 +4,11 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 from jplan._typing import Array, Params
-from jplan.descent import AcceptFn
+from jplan.descent import AcceptFn, Gradient, Refinement, refine
 from jplan.nn import (
     InverseDynamics,
     LatentProjector,
@@ -136,9 +137,9 @@ class DescentPlanner(nnx.Module):
     ) -> LatentPlan:
         """A plan from the states so far [P, inputs] to a state [inputs].
 
-        The past is the ``max_past`` newest states, the oldest first; where there are fewer, the
-        first is repeated. See `planning_as_descent` for the other arguments; ``num_steps`` is
-        that of the training if it is None.
+        The past is the ``max_past`` newest states, the oldest first; where there are fewer,
+        `first_past` and `extend_past` repeat the first. See `planning_as_descent` for the other
+        arguments and errors; ``num_steps`` is that of the training if it is None.
         """
         energy_fn, params = self.energy_fn()
         return planning_as_descent(
@@ -153,8 +154,50 @@ class DescentPlanner(nnx.Module):
             batch_size=batch_size,
         )
 
+    def descend(
+        self,
+        start: Array,
+        past: Array,
+        goal: Array,
+        progress: Array,
+        *,
+        num_steps: int | None = None,
+        gradient: Gradient = "none",
+    ) -> Refinement:
+        """The descent of `plan` from one start.
+
+        Args:
+          start: [T, D], latents of a future, or noise.
+          past: [P, D], latents.
+          goal: [D], latent.
+          progress: [], where in the future the goal is reached, from 0 to 1.
+          num_steps: static; None for those of the training.
+          gradient: see `jplan.refine`.
+
+        Returns:
+          `Refinement` of latents.
+
+        Raises:
+          ValueError: if shapes do not fit or ``num_steps`` is below 0.
+        """
+        energy_fn, params = self.energy_fn()
+        return refine(
+            lambda params, future: energy_fn(params, future, past, goal, progress),
+            *(params, start),
+            optimizer=optax.sgd(jnp.exp(self.log_step_size[...])),
+            num_steps=self.num_steps if num_steps is None else num_steps,
+            project=energy_fn.project,
+            gradient=gradient,
+        )
+
     def first_actions(self, plan: LatentPlan, past: Array, count: int) -> Array:
-        """The first actions of a plan, [count, A], by the inverse dynamics."""
+        """The first actions of a plan, [count, A], by the inverse dynamics.
+
+        Raises:
+          ValueError: unless ``count`` is from 1 to the horizon.
+        """
+        if not 1 <= count <= self.horizon:
+            raise ValueError(f"count is {count}, expected 1 to {self.horizon}, the horizon.")
         following = plan.latents[:count]
         latents = jnp.concatenate([self.encoder(past[-1:]), following[:-1]])
         return self.inverse(latents, following)

@@ -30,7 +30,7 @@ def keep_average(
     initial parameters. Equal arguments give the same object, see `cosine_adam`.
 
     Args:
-      optimizer: makes the steps.
+      optimizer: makes the steps, all of them: `keep_average` goes around any chain.
       decay: from 0 on, below 1.
 
     Returns:

@@ -4,10 +4,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jplan._typing import Array
-from jplan.descent import refine
 from jplan.nn import InverseDynamics, StateDecoder, StateEncoder
 from jplan.planners import DescentPlanner
 from jplan.training._hindsight import HindsightBatch, TransitionBatch
@@ -29,12 +27,12 @@ def denoising_loss(
 
         z_0 = sqrt(b) z + sqrt(1 - b) n,  n ~ N(0, 1), z = stop(encoder(future))
         z_t = project(stop(z_t-1) - step_size grad E(stop(z_t-1)))
-        loss = sum_t mean w smooth_l1(z_t - z) - arrival_weight * mean log p(step | past, goal)
+        loss = sum_t mean w smooth_l1(z_t - z) - arrival_weight * mean log(n p(step | past, goal))
                + reconstruction_weight * mean (decoder(encoder(future) + 0.2 n) - future)^2
 
     The descent is that of the planning, so the energy is shaped where plans pass. The likelihood is
-    that of the step at which the goal was reached, if the planner is anchored and timed. The
-    reconstruction, in units of the scale, keeps the encoder from forgetting what is hard to
+    that of the step at which the goal was reached, one of n, if the planner is anchored and timed.
+    The reconstruction, in units of the scale, keeps the encoder from forgetting what is hard to
     predict: nothing else asks for it.
 
     Args:
@@ -54,10 +52,11 @@ def denoising_loss(
       The loss, and the metrics ``error_first`` and ``error_last``, mean smooth L1 after the first
       and the last step; ``error_noise`` and ``error_clean``, after the last, weighted with 1 - b
       and with b (NaN if all starts are noise); ``energy_drop``, by which the descent lowers the
-      energy; ``rank_correlation`` between error and energy of the results; ``effective_rank`` of
-      the clean latents, exp(entropy of the covariance's spectrum), which falls to 1 if the encoder
-      collapses; and, of the terms with a weight, ``reconstruction``, the mean squared error, and
-      ``arrival``, by how much the mean of -log p is above that of equally likely steps, in nats.
+      energy; ``rank_correlation`` between error and energy of the results (NaN of one window);
+      ``effective_rank`` of the clean latents, exp(entropy of the covariance's spectrum), which
+      falls to 1 if the encoder collapses; and, of the terms with a weight, ``reconstruction``, the
+      mean squared error, and ``arrival``, by how much the mean of -log p is above that of equally
+      likely steps, in nats.
 
     Raises:
       ValueError: if the planner takes no step, ``from_noise`` or a weight is out of range, or the
@@ -96,7 +95,6 @@ def denoising_loss(
             raise ValueError(f"{name}_weight is {weight}, expected 0 or more.")
     if not half_weight > 0:
         raise ValueError(f"half_weight is {half_weight}, expected a positive number.")
-    energy_fn, params = planner.energy_fn()
     past, goal = planner.encoder(batch.past), planner.encoder(batch.goal)
     latents = planner.encoder(batch.future)
     clean = jax.lax.stop_gradient(latents)
@@ -108,20 +106,9 @@ def denoising_loss(
     start = jnp.sqrt(share) * clean + jnp.sqrt(1 - share) * noise
     given = past, goal, batch.progress
 
-    @jax.vmap
-    def descend(start: Array, given: tuple) -> tuple[Array, Array]:
-        done = refine(
-            lambda params, future: energy_fn(params, future, *given),
-            *(params, start),
-            optimizer=optax.sgd(jnp.exp(planner.log_step_size[...])),
-            num_steps=planner.num_steps,
-            project=energy_fn.project,
-            gradient="per_step",
-        )
-        return done.iterates[1:], done.objectives
-
-    iterates, energies = descend(start, given)
-    of_latents = _smooth_l1(iterates - clean[:, None]).mean(3)
+    descend = jax.vmap(lambda start, given: planner.descend(start, *given, gradient="per_step"))
+    done = descend(start, given)
+    of_latents = _smooth_l1(done.iterates[:, 1:] - clean[:, None]).mean(3)
     errors = of_latents.mean(2)
     nearness = 1 / (1 + jnp.arange(planner.horizon, dtype=clean.dtype) / half_weight)
     loss = jnp.sum(jnp.mean(of_latents @ nearness, axis=0)) / nearness.sum()
@@ -132,14 +119,14 @@ def denoising_loss(
     if arrival_weight > 0 and planner.energy.arrival is not None:
         costs["arrival"] = jax.vmap(planner.energy.arrival_cost)(*given).mean()
     loss = loss + sum(weights[name] * cost for name, cost in costs.items())
-    last, final = errors[:, -1], energies[:, -1]
+    last, final = errors[:, -1], done.objective
     among = lambda weight: jnp.sum(weight * last) / jnp.sum(weight)
     return loss, costs | {
         "error_first": errors[:, 0].mean(),
         "error_last": last.mean(),
         "error_noise": among(1 - level),
         "error_clean": among(level),
-        "energy_drop": jnp.mean(energies[:, 0] - final),
+        "energy_drop": jnp.mean(done.objectives[:, 0] - final),
         "rank_correlation": _rank_correlation(final, last),
         "effective_rank": _effective_rank(clean.reshape(-1, clean.shape[-1])),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from flax import nnx
 
@@ -42,7 +43,7 @@ def train_descent_planner(
     checkpoint_every: int = 500,
     progress: bool = True,
 ) -> tuple[DescentPlanner, list[dict[str, float]]]:
-    """Train encoder, energy and projector on windows of episodes; no actions are needed.
+    """Train all but the inverse dynamics on windows of episodes; no actions are needed.
 
     AdamW with gradients clipped at norm 1 and weight decay 0.01, whose rate rises over a tenth of
     the training, at most 1,000 steps, and falls as a cosine after it. `train_descent_heads` has to
@@ -61,8 +62,9 @@ def train_descent_planner(
         several seeds pass the same object, and the steps are compiled once.
       steps_per_call: see `train`.
       directory: see `fit`.
-      settings: what else makes the run what it is, see `fit`, such as the options of the loss; the
-        planner's configuration, numbers of the data and the arguments above are added.
+      settings: what else makes the run what it is, see `fit`. The planner's configuration, numbers
+        of its parameters and of the data, the arguments above and, of a ``functools.partial``, the
+        options of the loss are added.
       checkpoint_every: see `fit`.
       progress: see `fit`.
 
@@ -83,7 +85,8 @@ def train_descent_planner(
       >>> walk = np.cumsum(np.ones((40, 2)), axis=0)
       >>> data = training.offline_data(walk, np.ones((40, 1)), np.arange(40) == 39)
       >>> small = {"width": 4, "hidden": 8, "heads": 2, "layers": 1, "network_hidden": 8}
-      >>> planner = DescentPlanner(2, 1, horizon=8, max_past=4, **small, rngs=nnx.Rngs(0))
+      >>> small |= {"horizon": 8, "max_past": 4, "num_steps": 1}
+      >>> planner = DescentPlanner(2, 1, **small, rngs=nnx.Rngs(0))
       >>> scan_fn = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
       >>> options = {"num_steps": 20, "progress": False}
       >>> planner, rows = train_descent_planner(
@@ -101,7 +104,10 @@ def train_descent_planner(
     _check_fit(planner, data, planner.horizon)
     settings = {
         "planner": planner.configuration(),
+        "parameters": _numbers_of(planner),
         "data": _fingerprint(data),
+        "key": jax.random.key_data(key).tolist(),
+        "loss": {name: str(option) for name, option in getattr(loss_fn, "keywords", {}).items()},
         "num_steps": num_steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -150,8 +156,8 @@ def train_descent_heads(
       learning_rate: of `cosine_adam`.
       steps_per_call: see `train`.
       directory: of the folders of both, ``inverse`` and ``decoder``; None keeps nothing.
-      settings: see `fit`, such as what the planner was trained on; numbers of the data and the
-        arguments above are added.
+      settings: see `fit`. Numbers of the planner's parameters and of the data, and the arguments
+        above are added.
       checkpoint_every: see `fit`.
       progress: see `fit`.
 
@@ -167,7 +173,9 @@ def train_descent_heads(
     """
     _check_fit(planner, data, 1)
     settings = {
+        "parameters": _numbers_of(planner),
         "data": _fingerprint(data),
+        "key": jax.random.key_data(key).tolist(),
         "num_steps": num_steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -221,6 +229,14 @@ def _fingerprint(data: OfflineData) -> dict[str, Any]:
     }
 
 
+def _numbers_of(planner: DescentPlanner) -> list[str]:
+    """Norm and sum of the parameters, by which other ones are told from these."""
+    leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(nnx.state(planner))]
+    values = np.concatenate(leaves)
+    # Six digits: machines differ in the last ones of random numbers.
+    return [f"{number:.6g}" for number in (np.linalg.norm(values), values.sum())]
+
+
 # Cached: a function with another identity would be compiled anew.
 @functools.cache
 def _draw_windows(
@@ -244,4 +260,9 @@ def _draw_transitions(
 def _warm_adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
     warm = min(1000, num_steps // 10)
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warm, num_steps)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
+    trained = lambda params: jax.tree_util.tree_map_with_path(
+        lambda path, _: path[0] != jax.tree_util.DictKey("inverse"), params
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01, mask=trained)
+    )

@@ -34,11 +34,13 @@ class OfflineData:
 
         Args:
           floor: least deviation, as a share of the median one; what hardly moves is not blown up.
+            What does not move at all is not among those that the median is of.
         """
         states = np.asarray(self.states, np.float64)
         deviation = states.std(0)
-        least = floor * float(np.median(deviation))
-        return states.mean(0), np.maximum(deviation, least if least > 0 else 1.0)
+        moving = deviation[deviation > 0]
+        least = floor * float(np.median(moving)) if len(moving) else 1.0
+        return states.mean(0), np.maximum(deviation, least)
 
     def first_episodes(self, count: int) -> "OfflineData":
         """The first so many episodes; ValueError if there are not as many."""

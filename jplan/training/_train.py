@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import jax
 import optax
 from flax import nnx
 
@@ -86,12 +87,11 @@ def train(
       call with ``step``, ``seconds`` and the metrics.
 
     Raises:
-      ValueError: as `fit`.
+      ValueError: as `fit`, and if `keep_average` is inside another optimiser.
 
     Differentiability: not intended.
 
     Example:
-      >>> import jax
       >>> import jplan as jp
       >>> from jplan.training import scan_steps
       >>> planner = jp.planners.ConvGPPN(4, 2, hidden=4, max_steps=9, rngs=nnx.Rngs(0))
@@ -110,6 +110,10 @@ def train(
       [2, 4]
     """
     graphdef, state = init_state(module, optimizer, key)
+    is_average = lambda node: isinstance(node, AverageState)
+    parts = jax.tree.leaves(state.opt_state, is_leaf=is_average)
+    if any(map(is_average, parts)) and not is_average(state.opt_state):
+        raise ValueError("keep_average is inside another optimiser, expected around all others.")
 
     def advance(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         return scan_fn(

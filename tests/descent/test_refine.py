@@ -210,6 +210,8 @@ def test_mistakes_get_advice():
         run(gradient="all")
     with pytest.raises(ValueError, match="project returns another structure"):
         run(project=lambda params, x: x[:1])
+    with pytest.raises(ValueError, match="other dtypes than x0"):
+        run(project=lambda params, x: x.astype(jnp.bfloat16))
     options = {"optimizer": optax.sgd(0.1), "num_steps": 1}
     with pytest.raises(ValueError, match="expected one number of candidates"):
         refine_candidates(bowl, PARAMS, jnp.zeros((0, 2)), **options)

@@ -22,12 +22,32 @@ def draw(seed=0, dtype=float):
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("part", range(4))
-def test_every_part_counts(part, causal):
-    energy = make(causal=causal)
+def test_what_is_expected_depends_on_every_part(part, causal):
+    expected = make(causal=causal).expected
     given = list(draw())
-    before = energy(*given)
+    before = expected(*given)
     given[part] = given[part] + 0.1
-    assert abs(energy(*given) - before) > 1e-5
+    assert (jnp.abs(expected(*given) - before).max(-1) > 1e-5).all()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_only_a_causal_energy_expects_nothing_of_what_comes_later(causal):
+    future, *rest = draw()
+    expected = make(causal=causal).expected
+    change = jnp.abs(expected(future.at[-1].add(1.0), *rest) - expected(future, *rest)).max(-1)
+    assert (change[-2:] > 1e-5).all()
+    assert (change[:-3] < 1e-7).all() if causal else (change[:-3] > 1e-7).all()
+
+
+def test_energy_is_distance_likelihood_and_haste():
+    future, past, goal, _ = draw()
+    energy = make()
+    rise = 2.0  # nats from now to the horizon
+    for progress in (0.0, 1.0):
+        given = future, past, goal, jnp.float32(progress)
+        distance = 0.5 * jnp.sum((future - past[-1:] - energy.expected(*given)) ** 2)
+        arrival = energy.arrival_cost(past, goal, given[3]) + rise * progress
+        np.testing.assert_allclose(energy(*given), distance + 8 * arrival, rtol=1e-5)
 
 
 def test_every_latent_of_the_future_counts():
@@ -99,6 +119,8 @@ def test_decoder_answers_in_the_units_of_the_states():
 def test_sizes_that_do_not_fit(options, match):
     with pytest.raises(ValueError, match=match):
         make(**options)
+    with pytest.raises(ValueError, match="horizon is 4, expected more than max_past, 4"):
+        TrajectoryEnergy(4, 4, 4, **SIZES, rngs=nnx.Rngs(0))
 
 
 def test_shapes_that_do_not_fit():

@@ -149,8 +149,8 @@ def test_without_progress_there_is_no_likelihood():
 def test_metrics():
     evaluate = jax.jit(lambda planner: denoising_loss(planner, draw(64), jax.random.key(0))[1])
     metrics = evaluate(make())
-    assert 1 <= metrics["effective_rank"] <= 6
-    assert -1 <= metrics["rank_correlation"] <= 1
+    assert metrics["effective_rank"] > 1.5
+    assert jnp.isnan(denoising_loss(make(), draw(1), jax.random.key(0))[1]["rank_correlation"])
     collapsed = make()
     collapsed.encoder.network.narrow.kernel[...] *= 0
     collapsed.encoder.network.narrow.bias[...] = jnp.arange(6.0)
@@ -261,3 +261,5 @@ def test_average_is_what_training_returns():
     for n in range(1, 5):
         average = n / (n + 9) * average + 9 / (n + 9) * n
     np.testing.assert_allclose(run(training.keep_average(optax.sgd(1.0))), average, rtol=1e-6)
+    with pytest.raises(ValueError, match="keep_average is inside"):
+        run(optax.chain(optax.clip(1.0), training.keep_average(optax.sgd(1.0))))

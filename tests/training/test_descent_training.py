@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -22,19 +23,18 @@ def data():
     return training.from_episodes(walks, jnp.full((5, 15, 1), 0.5))
 
 
-def make(data):
+def make(data, seed=0):
     mean, scale = data.standard_numbers()
-    return DescentPlanner(1, 1, **SIZES, mean=mean, scale=scale, rngs=nnx.Rngs(0))
+    return DescentPlanner(1, 1, **SIZES, mean=mean, scale=scale, rngs=nnx.Rngs(seed))
 
 
-def train(data, num_steps, folder=None, **options):
+def train(data, num_steps, folder=None, planner=None, **options):
+    options = {"key": jax.random.key(1), "loss_fn": LOSS} | options
     with jax.debug_key_reuse(False):
         return training.train_descent_planner(
-            *(make(data), SCAN, data),
-            key=jax.random.key(1),
+            *(planner or make(data), SCAN, data),
             batch_size=16,
             learning_rate=1e-2,
-            loss_fn=LOSS,
             num_steps=num_steps,
             directory=folder,
             progress=False,
@@ -86,12 +86,54 @@ def test_heads_leave_the_rest_alone(data, trained, tmp_path):
     )
 
 
-def test_a_folder_of_other_data_is_refused(data, tmp_path):
+def test_the_inverse_dynamics_wait_for_their_own_training(data, trained):
+    before, after = (nnx.state(planner.inverse) for planner in (make(data), trained[0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), before, after)
+
+
+def test_actions_are_those_between_two_states():
+    """Steps to and fro: an action that is told of the wrong two states has the wrong sign."""
+    steps = jax.random.uniform(jax.random.key(4), (20, 15, 1), minval=-1)
+    walks = jnp.concatenate([jnp.zeros((20, 1, 1)), jnp.cumsum(steps, axis=1)], axis=1)
+    data = training.from_episodes(walks, steps)
+    with jax.debug_key_reuse(False):
+        planner, _ = training.train_descent_heads(
+            *(make(data), SCAN, data),
+            key=jax.random.key(0),
+            num_steps=400,
+            batch_size=64,
+            progress=False,
+        )
+    past = walks[0, :2]
+    plan = planner.plan(past, walks[0, 8], jax.random.key(1), candidates=2)
+    plan = dataclasses.replace(plan, latents=planner.encoder(walks[0, 2:8]))
+    found = planner.first_actions(plan, past, 6)
+    assert np.corrcoef(found[:, 0], steps[0, 1:7, 0])[0, 1] > 0.8
+    for count in (0, 7):
+        with pytest.raises(ValueError, match=f"count is {count}, expected 1 to 6"):
+            planner.first_actions(plan, past, count)
+
+
+def test_a_folder_of_another_run_is_refused(data, tmp_path):
     train(data, 20, tmp_path)
+    for options in (
+        {"settings": {"kind": "another"}},
+        {"key": jax.random.key(2)},
+        {"planner": make(data, seed=1)},
+        {"loss_fn": training.denoising_loss},
+    ):
+        with pytest.raises(ValueError, match="other settings"):
+            train(data, 20, tmp_path, **options)
     with pytest.raises(ValueError, match="other settings"):
         train(data.first_episodes(4), 20, tmp_path)
-    with pytest.raises(ValueError, match="other settings"):
-        train(data, 20, tmp_path, settings={"kind": "another"})
+
+
+def test_heads_of_another_encoder_are_refused(data, tmp_path):
+    options = {"key": jax.random.key(2), "num_steps": 20, "directory": tmp_path, "progress": False}
+    with jax.debug_key_reuse(False):
+        training.train_descent_heads(make(data), SCAN, data, **options)
+        with pytest.raises(ValueError, match="other settings"):
+            training.train_descent_heads(make(data, seed=1), SCAN, data, **options)
 
 
 def test_data_that_do_not_fit(data):

@@ -110,7 +110,9 @@ def test_standard_numbers():
     mean, scale = data.standard_numbers(floor=0.1)
     np.testing.assert_allclose(mean, [1.5, 0, 15])
     std = np.arange(4).std()
-    np.testing.assert_allclose(scale, [std, 0.1 * std, 10 * std], rtol=1e-6)
+    np.testing.assert_allclose(scale, [std, 0.55 * std, 10 * std], rtol=1e-6)
+    still = offline_data(np.ones((4, 2)), np.zeros((4, 1)), np.arange(4) == 3)
+    assert still.standard_numbers()[1].tolist() == [1, 1]
 
 
 def test_equal_episodes():
