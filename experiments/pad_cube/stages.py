@@ -40,7 +40,7 @@ class Learning:
 
 SIZES = {
     "small": Learning(
-        steps=13_000,
+        steps=40_000,
         batch=16,
         width=32,
         network_hidden=256,

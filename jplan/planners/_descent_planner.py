@@ -53,7 +53,8 @@ class DescentPlanner(nnx.Module):
       >>> small = {"width": 8, "hidden": 16, "heads": 2, "network_hidden": 16}
       >>> planner = DescentPlanner(4, 2, horizon=12, max_past=4, **small, rngs=nnx.Rngs(0))
       >>> past = jnp.zeros((4, 4))
-      >>> plan = planner.plan(past, jnp.ones(4), jax.random.key(0), candidates=8)
+      >>> plan_fn = jax.jit(lambda key: planner.plan(past, jnp.ones(4), key, candidates=8))
+      >>> plan = plan_fn(jax.random.key(0))
       >>> plan.latents.shape, planner.first_actions(plan, past, 3).shape
       ((12, 8), (3, 2))
 

@@ -74,7 +74,7 @@ def denoising_loss(
       ...     goal=jnp.ones((2, 3)),
       ...     progress=jnp.ones(2),
       ... )
-      >>> loss, metrics = denoising_loss(planner, batch, jax.random.key(0))
+      >>> loss, metrics = jax.jit(denoising_loss)(planner, batch, jax.random.key(0))
       >>> bool(loss > metrics["error_last"] > 0)
       True
 

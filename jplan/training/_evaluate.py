@@ -54,9 +54,10 @@ def evaluate(
 
     Example:
       >>> from jplan.envs import maze
-      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> tasks = jax.jit(jax.vmap(lambda k: maze(k, 9)))(jax.random.split(jax.random.key(0), 3))
       >>> constant = lambda maps: jax.numpy.zeros((*maps.shape[:-1], 4))
-      >>> evaluate(constant, tasks, jax.random.key(1)).success.shape
+      >>> run = jax.jit(lambda tasks, key: evaluate(constant, tasks, key))
+      >>> run(tasks, jax.random.key(1)).success.shape
       (3,)
     """
 

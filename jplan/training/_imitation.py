@@ -58,7 +58,7 @@ def imitation_batch(
 
     Example:
       >>> from jplan.envs import maze
-      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> tasks = jax.jit(jax.vmap(lambda k: maze(k, 9)))(jax.random.split(jax.random.key(0), 3))
       >>> imitation_batch(tasks).optimal.shape
       (3, 9, 9, 4)
     """
@@ -101,7 +101,7 @@ def imitation_loss(logits: Array, batch: ImitationBatch) -> tuple[Array, dict[st
 
     Example:
       >>> from jplan.envs import maze
-      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> tasks = jax.jit(jax.vmap(lambda k: maze(k, 9)))(jax.random.split(jax.random.key(0), 3))
       >>> batch = imitation_batch(tasks)
       >>> loss, _ = imitation_loss(20.0 * batch.optimal, batch)
       >>> bool(loss < 1e-6 + jnp.log(4))
@@ -145,12 +145,13 @@ def mapped_imitation_loss(
       >>> from flax import nnx
       >>> from jplan.envs import maze
       >>> from jplan.planners import VIN
-      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> tasks = jax.jit(jax.vmap(lambda k: maze(k, 9)))(jax.random.split(jax.random.key(0), 3))
       >>> model = MappedPlanner(
       ...     lambda free: 9.0 * free - 4.5,
       ...     VIN(4, 2, hidden=4, q_channels=4, rngs=nnx.Rngs(0)),
       ... )
-      >>> _, metrics = mapped_imitation_loss(model, tasks.free, tasks, imitation_batch(tasks))
+      >>> measure = jax.jit(mapped_imitation_loss)
+      >>> _, metrics = measure(model, tasks.free, tasks, imitation_batch(tasks))
       >>> print(f"{metrics['map_accuracy']:.3f}")
       1.000
     """
@@ -187,7 +188,7 @@ def sampled_imitation_loss(
 
     Example:
       >>> from jplan.envs import maze
-      >>> tasks = jax.vmap(lambda key: maze(key, 9))(jax.random.split(jax.random.key(0), 3))
+      >>> tasks = jax.jit(jax.vmap(lambda k: maze(k, 9)))(jax.random.split(jax.random.key(0), 3))
       >>> uniform = lambda maps, position: jnp.zeros((len(maps), 4))
       >>> loss, _ = sampled_imitation_loss(uniform, imitation_batch(tasks), jax.random.key(1))
       >>> loss.round(3)

@@ -45,12 +45,13 @@ def model_loss(
     Example:
       >>> from jplan import envs, nn, training
       >>> world = envs.crash_gridworld(8)
-      >>> episodes = training.collect(world, jax.random.key(0), 10)
+      >>> gather = jax.jit(lambda key: training.collect(world, key, 10))
+      >>> episodes = gather(jax.random.key(0))
       >>> windows = training.draw_windows(episodes, jax.random.key(1), batch_size=4, length=3)
       >>> see = jax.vmap(jax.vmap(world.observe_fn))
       >>> windows = windows.replace(states=see(windows.states))
       >>> model = nn.ConvModel((8, 8), 3, 4, rngs=nnx.Rngs(0))
-      >>> loss, metrics = model_loss(model, windows, jax.random.key(2))
+      >>> loss, metrics = jax.jit(model_loss)(model, windows, jax.random.key(2))
       >>> loss.shape
       ()
 

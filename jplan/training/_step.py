@@ -110,9 +110,9 @@ def train_step(
       >>> graphdef, state = init_state(planner, optimizer, jax.random.key(0))
       >>> loss_fn = lambda planner, maps, key: ((planner(maps) ** 2).mean(), {})
       >>> maps = jax.numpy.ones((2, 7, 7, 2))
-      >>> state, metrics = train_step(
-      ...     state, maps, graphdef=graphdef, optimizer=optimizer, loss_fn=loss_fn
-      ... )
+      >>> constants = {"graphdef": graphdef, "optimizer": optimizer, "loss_fn": loss_fn}
+      >>> step = jax.jit(lambda state, maps: train_step(state, maps, **constants))
+      >>> state, metrics = step(state, maps)
       >>> int(state.step), sorted(metrics)
       (1, ['gradient_norm', 'loss'])
     """

@@ -93,7 +93,8 @@ def collect(
 
     Example:
       >>> from jplan import envs
-      >>> episodes = collect(envs.crash_gridworld(8), jax.random.key(0), 100)
+      >>> gather = jax.jit(lambda key: collect(envs.crash_gridworld(8), key, 100))
+      >>> episodes = gather(jax.random.key(0))
       >>> episodes.rewards.shape, bool(episodes.num_steps < 3200)
       ((100, 32), True)
     """
@@ -149,7 +150,8 @@ def draw_windows(
 
     Example:
       >>> from jplan import envs
-      >>> episodes = collect(envs.crash_gridworld(8), jax.random.key(0), 100)
+      >>> gather = jax.jit(lambda key: collect(envs.crash_gridworld(8), key, 100))
+      >>> episodes = gather(jax.random.key(0))
       >>> draw_windows(episodes, jax.random.key(1), batch_size=16, length=5).rewards.shape
       (16, 5)
     """
