@@ -26,7 +26,7 @@ denoise = functools.partial(training.denoising_loss, arrival_weight=0.0, reconst
 
 
 def plans(planner, repeats):
-    """Milliseconds of a plan: alone, and an episode of many that are mapped or vmapped."""
+    """Milliseconds of a plan: alone, and an episode of many: mapped, in pairs, or vmapped."""
     graphdef, params = nnx.split(planner)
 
     def plan(params, past, goal, key):
@@ -41,11 +41,15 @@ def plans(planner, repeats):
     )
     latents = lambda params, one: plan(params, *one).latents
     mapped = lambda params, given: jax.lax.map(lambda one: latents(params, one), given)
+    paired = lambda params, given: jax.lax.map(
+        lambda one: latents(params, one), given, batch_size=2
+    )
     vmapped = jax.vmap(latents, in_axes=(None, 0))
     one = past, goal, keys[0]
     ways = {
         "one by one": (jax.jit(latents), one, 1),
         f"{EPISODES} mapped": (jax.jit(mapped), given, EPISODES),
+        f"{EPISODES} mapped in pairs": (jax.jit(paired), given, EPISODES),
         f"{EPISODES} vmapped": (jax.jit(vmapped), given, EPISODES),
     }
     for way, (run, arguments, count) in ways.items():
