@@ -91,6 +91,8 @@ def main():
     options = parse_arguments()
     if options.smoke and not options.data.exists():
         envs.generate_cube_data(options.data, kind=options.kind, num_episodes=1, num_validation=1)
+    if options.films:  # the first environment of a program settles whether there are pictures
+        envs.make_cube_environment("cube-single", render=True).close()
     path = options.out / f"tasks_{options.episodes}.npz"
     if not path.exists():
         tasks = envs.draw_cube_tasks("cube-single", episodes_per_task=options.episodes)
