@@ -16,7 +16,7 @@ class Rollout:
       states: pytree with a leading axis [T + 1], the first state included.
       rewards: [T].
       discounts: [T], each multiplying all that follows.
-      total: [], the discounted sum of the rewards.
+      total: [], the discounted sum of the rewards; what follows a discount of 0 may be anything.
     """
 
     states: PyTree
@@ -61,7 +61,7 @@ def rollout(model_fn: ModelFn, params: Params, state: PyTree, actions: PyTree) -
         state, weight, total = carry
         state, reward, discount = model_fn(params, state, action)
         reward, discount = jnp.asarray(reward, weight.dtype), jnp.asarray(discount, weight.dtype)
-        total = total + weight * reward
+        total = total + weigh(weight, reward)
         return (state, weight * discount, total), (state, reward, discount)
 
     dtype = jax.eval_shape(model_fn, params, state, first)[1].dtype
@@ -69,6 +69,11 @@ def rollout(model_fn: ModelFn, params: Params, state: PyTree, actions: PyTree) -
     (_, _, total), (states, rewards, discounts) = lax.scan(step, start, actions)
     states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), state, states)
     return Rollout(states=states, rewards=rewards, discounts=discounts, total=total)
+
+
+def weigh(weight: Array, reward: Array) -> Array:
+    """The reward's part in the total; behind an end, where the weight is 0, it may be anything."""
+    return weight * jnp.where((weight == 0) & ~jnp.isfinite(reward), 0, reward)
 
 
 def _check_model(model_fn: ModelFn, params: Params, state: PyTree, action: PyTree) -> None:

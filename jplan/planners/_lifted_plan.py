@@ -93,14 +93,14 @@ def lifted_plan(
         defect = optax.tree.norm(optax.tree.sub(states, following), squared=True)
         return penalty * defect - jnp.sum(weights * rewards)
 
-    def descend(lifted: tuple, penalty: Array) -> tuple[tuple, Array]:
+    def descend(lifted: tuple, penalty: Array) -> tuple[tuple, tuple[Array, Array]]:
         refined = refine_candidates(
             *(energy, (params, penalty), lifted),
             optimizer=optax.adam(0.05, eps_root=1e-8) if optimizer is None else optimizer,
             num_steps=num_steps,
             project=lambda _, lifted: (action_space.project(lifted[0]), lifted[1]),
         )
-        return refined.value, -refined.objectives
+        return refined.value, (-refined.objectives, refined.gradient_norms[:, 0])
 
     state = jax.tree.map(jnp.asarray, state)
     rounds = jnp.asarray(penalties)
@@ -109,10 +109,11 @@ def lifted_plan(
     still = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (candidates, horizon, *leaf.shape)), state
     )
-    (latents, _), returns = jax.lax.scan(descend, (latents, still), rounds)
+    (latents, _), (returns, norms) = jax.lax.scan(descend, (latents, still), rounds)
     best = select(latents, -jax.vmap(follow)(action_space.quantise(latents)))
     return make_plan(
         *(model_fn, params, state, action_space, best.value),
         soft_return=follow(action_space.decode(best.value, key=noise_key)),
         returns=returns.swapaxes(0, 1).reshape(candidates, -1),
+        is_flat=jnp.all(norms[0] == 0),
     )

@@ -118,14 +118,14 @@ def receding_horizon(
     _, (*parts, status) = jax.lax.scan(control, start, keys)
     join = lambda leaf: leaf.reshape(num_steps, *leaf.shape[2:])
     following, actions, rewards, discounts = jax.tree.map(join, parts)
-    weights = jnp.cumprod(jnp.concatenate([jnp.ones_like(discounts[:1]), discounts[:-1]]))
+    recorded = rollout(lambda _, state, step: (state, *step), None, (), (rewards, discounts))
     return Episode(
         actions=actions,
         rollout=Rollout(
             states=jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start[0], following),
             rewards=rewards,
             discounts=discounts,
-            total=jnp.sum(weights * rewards),
+            total=recorded.total,
         ),
         status=status,
     )

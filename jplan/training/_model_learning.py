@@ -59,6 +59,7 @@ def model_loss(
       adversary Goodfellow, Shlens & Szegedy 2015, section 4.
     """
     check_trajectories(windows)
+    windows = windows.blanked
     leaves, treedef = jax.tree.flatten(windows.actions)
     keys = jax.random.split(key, len(leaves))
     try:

@@ -77,6 +77,7 @@ def distill_loss(
     References: Henaff, Whitney & LeCun 2017, algorithm 2, DistGBP.
     """
     check_trajectories(windows)
+    windows = windows.blanked
     graphdef, params = nnx.split(policy)
     act = lambda observation: nnx.merge(graphdef, params)(observation)
     seen = jax.tree.map(lambda leaf: leaf[:, :-1], windows.states)

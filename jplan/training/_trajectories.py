@@ -36,6 +36,23 @@ class Trajectories:
         return jnp.concatenate([first, before], axis=1).astype(bool)
 
     @property
+    def blanked(self) -> "Trajectories":
+        """The same with zeros for what comes after an end, which may not even be finite there."""
+        is_alive = self.is_alive
+
+        def blank(leaf: Array, is_alive: Array = is_alive) -> Array:
+            wide = is_alive.reshape(is_alive.shape + (1,) * (leaf.ndim - 2))
+            return jnp.where(wide, leaf, jnp.zeros_like(leaf))
+
+        arrived = jnp.concatenate([jnp.ones_like(is_alive[:, :1]), is_alive], axis=1)
+        return Trajectories(
+            states=jax.tree.map(lambda leaf: blank(leaf, arrived), self.states),
+            actions=jax.tree.map(blank, self.actions),
+            rewards=blank(self.rewards),
+            discounts=blank(self.discounts),
+        )
+
+    @property
     def num_steps(self) -> Array:
         """[]: steps taken in the world, in all."""
         return self.is_alive.sum()

@@ -35,6 +35,23 @@ def test_a_rollout_is_the_loop(x64):
         np.testing.assert_allclose(gradient[t, 0], (up - down) / 2e-6, rtol=1e-5)
 
 
+def test_what_follows_an_end_need_not_be_finite():
+    fall = lambda speed, x, u: (x - speed * u, jnp.log(x), jnp.where(x > speed, 0.5, 0.0))
+    run = lambda speed: rollout(fall, speed, jnp.float32(2.5), jnp.ones(4))
+    out = run(1.0)
+    assert out.discounts.tolist() == [0.5, 0.5, 0.0, 0.0]
+    assert not np.isfinite(out.rewards[3]), "the model should be lost behind the end"
+    np.testing.assert_allclose(
+        out.total, np.log(2.5) + np.log(1.5) / 2 + np.log(0.5) / 4, rtol=1e-5
+    )
+    assert not np.isfinite(rollout(fall, 1.0, jnp.float32(-1.0), jnp.ones(1)).total)
+    # A discount of 0 still has its slope, by the rewards that it holds back.
+    held = lambda discount: (
+        rollout(lambda d, x, u: (x, u, d), discount, jnp.float32(0.0), jnp.array([1.0, 3.0])).total
+    )
+    assert jax.grad(held)(0.0) == 3.0
+
+
 def test_mistakes_of_a_model_get_advice():
     state, actions = jnp.zeros(2), jnp.zeros((3, 2))
     run = lambda model: rollout(model, None, state, actions)

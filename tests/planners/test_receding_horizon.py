@@ -57,6 +57,21 @@ def test_one_plan_for_the_whole_episode_is_open_loop(key):
     assert got.status.tolist() == [PlanStatus.FINE]
 
 
+def test_what_follows_an_end_need_not_be_finite(key):
+    def crash(_, state, action):
+        following, reward, discount = cart(None, state, action)
+        is_over = (following[0] < 0.9) | jnp.isnan(following[0])
+        return jnp.where(is_over, jnp.nan, following), reward, jnp.where(is_over, 0.0, discount)
+
+    got = episode(crash, None, START, key)
+    end = int(np.argmin(got.rollout.discounts))
+    assert not np.isfinite(got.rollout.rewards[end + 1]), "the world should be lost behind the end"
+    weights = 0.9 ** np.arange(end + 1)
+    np.testing.assert_allclose(
+        got.rollout.total, weights @ got.rollout.rewards[: end + 1], rtol=1e-5
+    )
+
+
 def test_planning_anew_recovers_from_what_no_plan_foresaw(key):
     run = functools.partial(
         *(episode, windy, jnp.array([1.0, 0.0]), (START, 0), key),

@@ -69,6 +69,27 @@ def test_what_comes_after_an_end_does_not_count():
     np.testing.assert_allclose(loss, 10.0)
 
 
+def padded():
+    """An episode of one step, and behind its end what is no number."""
+    ended = windows((0.0, 1.0))
+    return ended.replace(
+        states=ended.states.at[:, 2].set(jnp.nan),
+        actions=ended.actions.at[:, 1].set(jnp.inf),
+        rewards=ended.rewards.at[:, 1].set(-jnp.inf),
+    )
+
+
+def test_what_comes_after_an_end_need_not_be_finite():
+    def loss_fn(model, windows):
+        return training.model_loss(model, windows, jax.random.key(0), action_noise=0.0)[0]
+
+    ended, padding = (
+        nnx.value_and_grad(loss_fn)(Drift(2.0), w) for w in (windows((0, 1)), padded())
+    )
+    np.testing.assert_allclose(padding[0], 10.0)
+    assert padding[1]["speed"][...] == ended[1]["speed"][...] != 0
+
+
 def test_noise_and_adversary_make_it_worse():
     right = loss_of(1.0, action_noise=0.1)[0]
     assert right > 0
@@ -95,6 +116,13 @@ def test_distilled_policy_by_hand():
     np.testing.assert_allclose(both, np.mean((outputs - 1) ** 2) / 2, rtol=1e-5)
     first, _ = training.distill_loss(policy, windows((0.0, 1.0)), action_space=BOX)
     np.testing.assert_allclose(first, (outputs[0] - 1) ** 2 / 2, rtol=1e-5)
+
+    def loss_fn(policy, windows):
+        return training.distill_loss(policy, windows, action_space=BOX)[0]
+
+    ended, padding = (nnx.grad(loss_fn)(policy, w) for w in (windows((0.0, 1.0)), padded()))
+    for one, other in zip(jax.tree.leaves(ended), jax.tree.leaves(padding), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_policy_learns_in_imagined_episodes():
