@@ -16,8 +16,9 @@ ROOT = pathlib.Path(jplan.__file__).parent
 _MAY_READ: dict[str, set[str]] = {"_typing": set(), "_checks": set(), "_batches": {"_typing"}}
 _MAY_READ["_initial"] = {"_typing"}
 _MAY_READ["_npz"] = set()
+_MAY_READ["_weigh"] = {"_typing"}
 _MAY_READ["relax"] = _MAY_READ["fixed_points"] = {"_typing"}
-_MAY_READ["descent"] = {"_typing", "_batches", "relax", "fixed_points"}
+_MAY_READ["descent"] = {"_typing", "_batches", "_weigh", "relax", "fixed_points"}
 _MAY_READ["mdp"] = _MAY_READ["descent"] | {"descent"}
 _MAY_READ["envs"] = _MAY_READ["mdp"] | {"mdp", "_npz"}
 _MAY_READ["nn"] = _MAY_READ["envs"] | {"_checks", "_initial"}
@@ -28,7 +29,7 @@ _MAY_READ["viz"] = _MAY_READ["testing"] = _MAY_READ["training"] | {"training"}
 _MAY_READ["__init__"] = _MAY_READ["viz"] | {"viz", "testing"}
 
 # Files that serve several packages, so their names are private to jplan only.
-_SHARED = {"_typing", "_checks", "_batches", "_initial", "_npz"}
+_SHARED = {"_typing", "_checks", "_batches", "_initial", "_npz", "_weigh"}
 
 _READ_NNX = {"_initial", "nn", "planners", "training"}
 # Heavy or narrow packages: who may import them, and only when a function needs them.

@@ -6,6 +6,7 @@ from flax import struct
 from jax import lax
 
 from jplan._typing import Array, ModelFn, Params, PyTree
+from jplan._weigh import weigh
 
 
 @struct.dataclass(kw_only=True)
@@ -69,11 +70,6 @@ def rollout(model_fn: ModelFn, params: Params, state: PyTree, actions: PyTree) -
     (_, _, total), (states, rewards, discounts) = lax.scan(step, start, actions)
     states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), state, states)
     return Rollout(states=states, rewards=rewards, discounts=discounts, total=total)
-
-
-def weigh(weight: Array, reward: Array) -> Array:
-    """The reward's part in the total; behind an end, where the weight is 0, it may be anything."""
-    return weight * jnp.where((weight == 0) & ~jnp.isfinite(reward), 0, reward)
 
 
 def _check_model(model_fn: ModelFn, params: Params, state: PyTree, action: PyTree) -> None:

@@ -10,6 +10,7 @@ from flax import struct
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, ModelFn, Params, PyTree, Scalar
+from jplan._weigh import weigh
 from jplan.descent import rollout
 from jplan.relax import softmax_value
 
@@ -113,7 +114,7 @@ def forward_search(
 
     def back_up(step: list[Array], values: Array) -> Array:
         rewards, discounts = step
-        return rewards + discounts * values.reshape(rewards.shape)
+        return rewards + weigh(discounts, values.reshape(rewards.shape))
 
     for step in reversed(steps[1:]):
         leaves = value(back_up(step, leaves))

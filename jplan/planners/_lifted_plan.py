@@ -6,6 +6,7 @@ import optax
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, ModelFn, Params, PyTree
+from jplan._weigh import weigh
 from jplan.descent import AbstractActionSpace, refine_candidates, rollout, select
 from jplan.planners._gradient_plan import draw_latents
 from jplan.planners._plan import Plan, make_plan
@@ -91,7 +92,7 @@ def lifted_plan(
             following, _, _ = move(params, jax.lax.stop_gradient(before), actions)
         weights = jnp.cumprod(jnp.concatenate([jnp.ones_like(discounts[:1]), discounts[:-1]]))
         defect = optax.tree.norm(optax.tree.sub(states, following), squared=True)
-        return penalty * defect - jnp.sum(weights * rewards)
+        return penalty * defect - jnp.sum(weigh(weights, rewards))
 
     def descend(lifted: tuple, penalty: Array) -> tuple[tuple, tuple[Array, Array]]:
         refined = refine_candidates(

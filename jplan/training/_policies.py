@@ -6,6 +6,7 @@ from flax import nnx
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, PyTree
+from jplan._weigh import weigh
 from jplan.descent import AbstractActionSpace
 from jplan.nn import AbstractWorldModel
 from jplan.planners import Plan
@@ -140,7 +141,7 @@ def imagined_loss(
         policy, model = nnx.merge(graphdef, params)
         action = action_space.decode(policy(model.decode(state)), key=key)
         state, reward, discount = model(state, action)
-        return (state, weight * discount), weight * reward
+        return (state, weight * discount), weigh(weight, reward)
 
     def encode(observation: PyTree) -> PyTree:
         return nnx.merge(graphdef, params)[1].encode(observation)

@@ -77,6 +77,28 @@ def test_gradients_are_those_of_finite_differences(backup, key, x64):
     check_grads(run, (params,), order=1, modes=("fwd", "rev"), eps=1e-6)
 
 
+def test_equal_actions_share_the_gradient_of_the_maximum():
+    worth = lambda rewards: (
+        forward_search(
+            lambda rewards, state, action: (state, rewards @ action, 1.0),
+            *(rewards, jnp.float32(0.0)),
+            num_actions=3,
+            depth=2,
+        ).value
+    )
+    gradient = jax.grad(worth)(jnp.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(gradient, [1, 1, 0], rtol=1e-6)  # two steps, two equal actions
+
+
+def test_what_follows_an_end_need_not_be_finite():
+    fall = lambda _, height, action: (
+        *(height - action[1], jnp.log(height)),
+        jnp.where(height - action[1] > 0, 1.0, 0.0),
+    )
+    found = forward_search(fall, None, jnp.float32(1.0), num_actions=2, depth=2)
+    assert found.action_values.tolist() == [0.0, 0.0]
+
+
 def test_tables_are_learnt_from_optimal_actions(key):
     truth_key, start_key = jax.random.split(key)
     choose = lambda params, backup: jax.vmap(

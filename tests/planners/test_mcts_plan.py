@@ -59,6 +59,16 @@ def test_with_simulations_enough_the_best_sequence_is_found(policy, share, best)
     np.testing.assert_array_equal(plans.actions.max(-1), 1)
 
 
+def test_returns_of_nodes_that_were_not_reached(key):
+    plan = jax.jit(functools.partial(run, num_simulations=40))(
+        jax.tree.map(lambda x: x[0], TABLES), key
+    )
+    # Sequences of four steps of two actions have 30 nodes below the root, fewer than simulations.
+    is_node = jnp.isfinite(plan.returns)
+    assert 1 < is_node.sum() <= 31 < plan.returns.size
+    assert (plan.returns[~is_node] == -jnp.inf).all()
+
+
 def test_a_prior_that_knows_needs_few_simulations(key):
     def values(params):
         following, reward = params

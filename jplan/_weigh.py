@@ -1,0 +1,14 @@
+"""Products with discounts, for all packages."""
+
+import jax.numpy as jnp
+
+from jplan._typing import Array
+
+
+def weigh(weight: Array, number: Array) -> Array:
+    """``weight * number``, and 0 where the weight is 0 and the number is not finite.
+
+    So what follows the end of an episode may be anything. The slope in the weight is kept where the
+    number is finite.
+    """
+    return weight * jnp.where((weight == 0) & ~jnp.isfinite(number), 0, number)
