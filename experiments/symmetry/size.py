@@ -4,10 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from data import check_symmetry, draw_tasks
+from data import check_symmetry
 from flax import nnx
 
-from jplan import planners, training
+from jplan import envs, planners, training
 
 SCAN = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
 STAGES = {"soft": 500, "hard": 500}
@@ -16,9 +16,14 @@ BUDGETS = [15, 30, 50, 80, 141]  # the last is about sqrt(2) times 99
 ITERATIONS = 40  # in training
 
 
+def draw_mazes(key, size, count):
+    """Mazes by the law of `envs.maze`."""
+    return jax.vmap(lambda key: envs.maze(key, size))(jax.random.split(key, count))
+
+
 def batch_fn(key):
     """Thirty-two mazes."""
-    return training.imitation_batch(draw_tasks(key, 15, 32))
+    return training.imitation_batch(draw_mazes(key, 15, 32))
 
 
 def loss_fn(planner, batch, key):
@@ -30,7 +35,7 @@ def loss_fn(planner, batch, key):
 @functools.partial(jax.jit, static_argnames=("graphdef", "size", "count"))
 def measure(state, budget, *, graphdef, size, count):
     """Mean measures over unseen mazes with a budget, which is traced."""
-    tasks = draw_tasks(jax.random.key(2027 + size), size, count)
+    tasks = draw_mazes(jax.random.key(2027 + size), size, count)
     planner = nnx.merge(graphdef, state)
     plan = lambda maps: planner.solve(maps, num_steps=budget).logits
     measures = training.evaluate(plan, tasks, jax.random.key(0), batch_size=10)
@@ -61,7 +66,7 @@ def run_size(seed, options):
             directory=options.out / "runs",
         )
         if name == "SymMaxPlusVIN" and not options.smoke:
-            check_symmetry(planner, 15)
+            check_symmetry(planner, draw_mazes(jax.random.key(7), 15, 4))
         graphdef, state = nnx.split(planner)
         for size, count in sizes.items():
             # A budget of as many steps as cells is convergence.
