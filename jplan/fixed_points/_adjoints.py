@@ -79,7 +79,8 @@ class Truncated(AbstractAdjoint):
 
     The solver runs without gradients for ``max_steps - steps`` steps at most, then ``steps`` plain
     Picard steps are differentiated. The backward cost is constant in ``max_steps``, and the
-    gradient is a true one, of the last steps, even where the solve has not converged.
+    gradient is a true one, of the last steps, even where the solve has not converged; in forward
+    mode too.
 
     Args:
       steps: static number of differentiated steps; they count in ``max_steps``.
