@@ -1,19 +1,22 @@
 """The two figures."""
 
+import statistics
+
 import matplotlib.pyplot as plt
 
 from jplan import viz
 
 
 def draw_data(rows, path):
-    """Success against the number of maps, a line a planner through the means over seeds."""
+    """Success against the number of maps, a line a planner through the medians over seeds."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for index, name in enumerate(dict.fromkeys(row["planner"] for row in rows)):
         chosen = [row for row in rows if row["planner"] == name]
         counts = sorted({row["maps"] for row in chosen})
         points = [[100 * r["success"] for r in chosen if r["maps"] == count] for count in counts]
-        means = [sum(shares) / len(shares) for shares in points]
-        axes.plot(counts, means, color=f"C{index}", label=name)
+        axes.plot(
+            counts, [statistics.median(shares) for shares in points], color=f"C{index}", label=name
+        )
         for count, shares in zip(counts, points, strict=True):
             axes.plot([count] * len(shares), shares, "o", color=f"C{index}", markersize=4)
     axes.set(xscale="log", xlabel="maps to learn from", ylabel="success on unseen maps, %")
