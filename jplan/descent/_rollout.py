@@ -17,7 +17,8 @@ class Rollout:
       states: pytree with a leading axis [T + 1], the first state included.
       rewards: [T].
       discounts: [T], each multiplying all that follows.
-      total: [], the discounted sum of the rewards; what follows a discount of 0 may be anything.
+      total: [], the discounted sum of the rewards. What follows a discount of 0 is as the model
+        says, and need not be finite for this.
     """
 
     states: PyTree
@@ -44,7 +45,8 @@ def rollout(model_fn: ModelFn, params: Params, state: PyTree, actions: PyTree) -
       ValueError: if the model returns something else, a state of another form, or a reward or
         discount that is no scalar.
 
-    Differentiability: as the model's, in all of its arguments.
+    Differentiability: as the model's, in all of its arguments. In reverse mode its slopes
+      have to be finite after a discount of 0 as well.
 
     Example:
       >>> import jax.numpy as jnp
@@ -63,9 +65,11 @@ def rollout(model_fn: ModelFn, params: Params, state: PyTree, actions: PyTree) -
         state, reward, discount = model_fn(params, state, action)
         reward, discount = jnp.asarray(reward, weight.dtype), jnp.asarray(discount, weight.dtype)
         total = total + weigh(weight, reward)
-        return (state, weight * discount, total), (state, reward, discount)
+        return (state, weigh(weight, discount), total), (state, reward, discount)
 
-    dtype = jax.eval_shape(model_fn, params, state, first)[1].dtype
+    _, reward, discount = jax.eval_shape(model_fn, params, state, first)
+    is_float = jnp.issubdtype(reward.dtype, jnp.floating)
+    dtype = reward.dtype if is_float else jnp.result_type(reward, discount, 1.0)
     start = state, jnp.ones((), dtype), jnp.zeros((), dtype)
     (_, _, total), (states, rewards, discounts) = lax.scan(step, start, actions)
     states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), state, states)

@@ -6,7 +6,6 @@ import optax
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, ModelFn, Params, PyTree
-from jplan._weigh import weigh
 from jplan.descent import AbstractActionSpace, refine_candidates, rollout, select
 from jplan.planners._gradient_plan import draw_latents
 from jplan.planners._plan import Plan, make_plan
@@ -53,7 +52,8 @@ def lifted_plan(
 
     Returns:
       `Plan`, of the candidate whose quantised actions have the largest return, all by themselves;
-      ``returns`` is [N, R (num_steps + 1)], penalties included. The model is evaluated, forward and
+      ``returns`` is [N, R (num_steps + 1)], penalties included. ``FLAT_START`` is a world in which
+      neither actions nor states have a slope. The model is evaluated, forward and
       backward, N T R num_steps times, T of them at once.
 
     Raises:
@@ -92,7 +92,7 @@ def lifted_plan(
             following, _, _ = move(params, jax.lax.stop_gradient(before), actions)
         weights = jnp.cumprod(jnp.concatenate([jnp.ones_like(discounts[:1]), discounts[:-1]]))
         defect = optax.tree.norm(optax.tree.sub(states, following), squared=True)
-        return penalty * defect - jnp.sum(weigh(weights, rewards))
+        return penalty * defect - jnp.sum(weights * rewards)
 
     def descend(lifted: tuple, penalty: Array) -> tuple[tuple, tuple[Array, Array]]:
         refined = refine_candidates(
@@ -116,5 +116,5 @@ def lifted_plan(
         *(model_fn, params, state, action_space, best.value),
         soft_return=follow(action_space.decode(best.value, key=noise_key)),
         returns=returns.swapaxes(0, 1).reshape(candidates, -1),
-        is_flat=jnp.all(norms[0] == 0),
+        is_flat=jnp.all(norms == 0),
     )

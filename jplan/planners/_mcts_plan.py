@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, ModelFn, Params, PyTree
-from jplan._weigh import weigh
 from jplan.descent import Simplex, rollout, select
 from jplan.planners._plan import Plan, make_plan
 
@@ -123,15 +122,17 @@ def mcts_plan(
             node, logits = node._replace(actions=actions), jnp.zeros(num_actions, dtype)
         else:
             logits, value = prior_fn(params, place)
-        return node._replace(estimate=node.gained + weigh(node.weight, value)), logits, value
+        value = jnp.where(node.weight == 0, 0, value)  # there is nothing after an end
+        return node._replace(estimate=node.gained + node.weight * value), logits, value
 
     def expand(_: None, key: Array, action: Array, nodes: _Node) -> tuple[Any, _Node]:
         node, action = jax.tree.map(lambda leaf: leaf[0], (nodes, action))  # a batch of one
-        state, reward, discount = clocked(params, node.state, one_hot(action))
+        state, *step = clocked(params, node.state, one_hot(action))
+        reward, discount = jax.tree.map(lambda leaf: jnp.where(node.weight == 0, 0, leaf), step)
         node = node._replace(
             state=state,
             actions=node.actions.at[node.state[1]].set(action),
-            gained=node.gained + weigh(node.weight, reward),
+            gained=node.gained + node.weight * reward,
             weight=node.weight * discount,
         )
         node, logits, value = judge(key, node)

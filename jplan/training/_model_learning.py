@@ -26,7 +26,8 @@ def model_loss(
 
     Args:
       model: see `jplan.nn.AbstractWorldModel`.
-      windows: what was observed; the states are observations.
+      windows: what was observed; the states are observations. What comes after an end does not
+        count, finite or not; the state that the last step leads to does.
       key: consumed.
       action_noise: standard deviation of the noise on all actions, or a pytree with that of each of
         their parts. Noise as large as a part's own spread hides what the part does.
@@ -59,7 +60,7 @@ def model_loss(
       adversary Goodfellow, Shlens & Szegedy 2015, section 4.
     """
     check_trajectories(windows)
-    windows = windows.blanked
+    windows = windows.masked
     leaves, treedef = jax.tree.flatten(windows.actions)
     keys = jax.random.split(key, len(leaves))
     try:

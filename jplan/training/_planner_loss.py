@@ -65,6 +65,7 @@ def planner_loss(
       that is trained by imitation.
     """
     check_trajectories(windows)
+    windows = windows.masked
     check_sizes(num_steps=num_steps)
     count, length = windows.rewards.shape
     model_fn, params = as_model_fn(model)

@@ -51,7 +51,7 @@ def distill_loss(
     Args:
       policy: ``policy(observation) -> latent``, such as `jplan.nn.ConvPolicy`.
       windows: plans, with observations as states; see `plan_trajectories` and
-        `jplan.nn.AbstractWorldModel.decode`. What comes after an end does not count.
+        `jplan.nn.AbstractWorldModel.decode`. What comes after an end does not count, finite or not.
       action_space: of the actions; its ``imitation_loss`` is the measure.
 
     Returns:
@@ -78,7 +78,7 @@ def distill_loss(
     References: Henaff, Whitney & LeCun 2017, algorithm 2, DistGBP.
     """
     check_trajectories(windows)
-    windows = windows.blanked
+    windows = windows.masked
     graphdef, params = nnx.split(policy)
     act = lambda observation: nnx.merge(graphdef, params)(observation)
     seen = jax.tree.map(lambda leaf: leaf[:, :-1], windows.states)
@@ -118,7 +118,8 @@ def imagined_loss(
     Raises:
       ValueError: if the horizon is below 1.
 
-    Differentiability: as the policy's and the model's.
+    Differentiability: as the policy's and the model's, whose slopes have to be finite after a
+      discount of 0 as well.
 
     Example:
       >>> import jplan as jp
@@ -141,7 +142,7 @@ def imagined_loss(
         policy, model = nnx.merge(graphdef, params)
         action = action_space.decode(policy(model.decode(state)), key=key)
         state, reward, discount = model(state, action)
-        return (state, weight * discount), weigh(weight, reward)
+        return (state, weigh(weight, discount)), weigh(weight, reward)
 
     def encode(observation: PyTree) -> PyTree:
         return nnx.merge(graphdef, params)[1].encode(observation)

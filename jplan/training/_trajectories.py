@@ -36,20 +36,23 @@ class Trajectories:
         return jnp.concatenate([first, before], axis=1).astype(bool)
 
     @property
-    def blanked(self) -> "Trajectories":
-        """The same with zeros for what comes after an end, which may not even be finite there."""
+    def masked(self) -> "Trajectories":
+        """The same with the first step in place of what comes after an end, which may be anything.
+
+        So losses and their gradients are finite there before they are left out.
+        """
         is_alive = self.is_alive
+        is_reached = jnp.concatenate([jnp.ones_like(is_alive[:, :1]), is_alive], axis=1)
 
-        def blank(leaf: Array, is_alive: Array = is_alive) -> Array:
-            wide = is_alive.reshape(is_alive.shape + (1,) * (leaf.ndim - 2))
-            return jnp.where(wide, leaf, jnp.zeros_like(leaf))
+        def mask(is_kept: Array, tree: PyTree) -> PyTree:
+            widen = lambda leaf: is_kept.reshape(is_kept.shape + (1,) * (leaf.ndim - 2))
+            return jax.tree.map(lambda leaf: jnp.where(widen(leaf), leaf, leaf[:, :1]), tree)
 
-        arrived = jnp.concatenate([jnp.ones_like(is_alive[:, :1]), is_alive], axis=1)
         return Trajectories(
-            states=jax.tree.map(lambda leaf: blank(leaf, arrived), self.states),
-            actions=jax.tree.map(blank, self.actions),
-            rewards=blank(self.rewards),
-            discounts=blank(self.discounts),
+            states=mask(is_reached, self.states),
+            actions=mask(is_alive, self.actions),
+            rewards=mask(is_alive, self.rewards),
+            discounts=mask(is_alive, self.discounts),
         )
 
     @property
@@ -191,7 +194,7 @@ def draw_windows(
                 f"weights have shape {list(jnp.shape(weights))}, expected that of the rewards, "
                 f"{list(trajectories.rewards.shape)}."
             )
-        starts = starts * weights[:, : total - length + 1]
+        starts = jnp.where(starts > 0, weights[:, : total - length + 1], 0)
     # The place of a uniform number among the cumulated weights.
     edges = jnp.cumsum(starts.reshape(-1))
     level = jax.random.uniform(key, (batch_size,)) * edges[-1]

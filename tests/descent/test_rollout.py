@@ -45,11 +45,19 @@ def test_what_follows_an_end_need_not_be_finite():
         out.total, np.log(2.5) + np.log(1.5) / 2 + np.log(0.5) / 4, rtol=1e-5
     )
     assert not np.isfinite(rollout(fall, 1.0, jnp.float32(-1.0), jnp.ones(1)).total)
+    lost = lambda p, x, u: (x, u, jnp.where(u < 2, u - 1, jnp.nan))
+    assert rollout(lost, None, jnp.float32(0.0), jnp.array([1.0, 2.0, 3.0])).total == 1.0
     # A discount of 0 still has its slope, by the rewards that it holds back.
     held = lambda discount: (
         rollout(lambda d, x, u: (x, u, d), discount, jnp.float32(0.0), jnp.array([1.0, 3.0])).total
     )
     assert jax.grad(held)(0.0) == 3.0
+
+
+def test_rewards_that_are_whole_numbers_do_not_truncate_discounts():
+    out = rollout(lambda p, x, u: (x + u, 1, 0.5), None, jnp.float32(0.0), jnp.ones(3))
+    assert out.discounts.tolist() == [0.5, 0.5, 0.5]
+    assert out.total == 1.75
 
 
 def test_mistakes_of_a_model_get_advice():

@@ -87,12 +87,14 @@ def test_discrete_actions(key):
     assert plan.hard_return == -4 - 1 - 0 - 1
 
 
-def test_a_world_without_slopes_is_told(key):
+def test_a_world_where_nothing_moves_or_pays_is_told(key):
     still = lambda gain, x, u: (x, jnp.where(x > 1, 1.0, 0.0) + gain * jnp.sum(u), 1.0)
     run = functools.partial(lifted_plan, still, horizon=2, action_space=WIDE, num_steps=2)
     status = lambda gain: run(gain, jnp.float32(0.0), key).status
     assert status(0.0) == PlanStatus.FLAT_START
     assert status(1.0) == PlanStatus.FINE
+    late = run(1.0, jnp.float32(0.0), key, penalties=(0.0, 1.0))
+    assert late.status == PlanStatus.FINE
 
 
 def test_mistakes_get_advice(key):

@@ -69,6 +69,24 @@ def test_returns_of_nodes_that_were_not_reached(key):
     assert (plan.returns[~is_node] == -jnp.inf).all()
 
 
+@pytest.mark.parametrize("policy", ["muzero", "gumbel"])
+def test_what_follows_an_end_need_not_be_finite(policy):
+    """A walk to 6 and not one step further."""
+
+    def walk(lost, place, step):
+        place = place + step[1] - step[0]
+        after = jnp.where(jnp.abs(place) > 6, lost, place)
+        return after, after - place + place, jnp.where(jnp.abs(place) == 6, 0.0, 1.0 + 0 * after)
+
+    def plans(lost):
+        options = OPTIONS | {"horizon": 8, "num_simulations": 40, "policy": policy}
+        plan = lambda key: mcts_plan(walk, lost, jnp.float32(4.0), key, **options)
+        return jax.vmap(plan)(jax.random.split(jax.random.key(0), 8))
+
+    finite, lost = jax.jit(jax.vmap(plans))(jnp.array([7.0, jnp.nan])).hard_return
+    np.testing.assert_array_equal(lost, finite)
+
+
 def test_a_prior_that_knows_needs_few_simulations(key):
     def values(params):
         following, reward = params

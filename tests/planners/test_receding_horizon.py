@@ -60,11 +60,13 @@ def test_one_plan_for_the_whole_episode_is_open_loop(key):
 def test_what_follows_an_end_need_not_be_finite(key):
     def crash(_, state, action):
         following, reward, discount = cart(None, state, action)
-        is_over = (following[0] < 0.9) | jnp.isnan(following[0])
-        return jnp.where(is_over, jnp.nan, following), reward, jnp.where(is_over, 0.0, discount)
+        is_over = following[0] < 0.9
+        discount = jnp.where(is_over, 0.0, discount + 0 * following[0])
+        return jnp.where(is_over, jnp.nan, following), reward, discount
 
     got = episode(crash, None, START, key)
-    end = int(np.argmin(got.rollout.discounts))
+    end = int(np.argmax(got.rollout.discounts == 0))
+    assert not np.isfinite(got.rollout.discounts[end + 1])
     assert not np.isfinite(got.rollout.rewards[end + 1]), "the world should be lost behind the end"
     weights = 0.9 ** np.arange(end + 1)
     np.testing.assert_allclose(

@@ -209,6 +209,7 @@ def test_planner_loss_ends_with_the_expert():
     with jax.debug_key_reuse(False):  # all gradient steps share what is random in the relaxation
         assert loss(1.5, 0.0) == loss(1.5, 1.0) > 0
         slope = jax.grad(loss)(1.5, 0.0)
+        assert jax.grad(loss)(1.5, jnp.nan) == slope
     assert jnp.isfinite(slope)
     assert slope != 0
 

@@ -77,6 +77,36 @@ def test_windows_of_one_step_are_alive(episodes):
     assert windows.is_alive.all()
 
 
+def test_weights_after_an_end_may_be_anything(episodes):
+    weights = jnp.where(episodes.is_alive, 1.0, jnp.nan)
+    draw = lambda **weighed: draw_windows(
+        episodes, jax.random.key(1), batch_size=32, length=2, **weighed
+    )
+    np.testing.assert_array_equal(draw(weights=weights).rewards, draw().rewards)
+
+
+def test_the_first_step_stands_in_for_what_comes_after_an_end():
+    episodes = Trajectories(
+        states={
+            "place": jnp.array([[1, 2, 3, 4]]),
+            "key": jax.random.split(jax.random.key(0), (1, 4)),
+        },
+        actions=jnp.array([[[5.0], [6.0], [jnp.nan]]]),
+        rewards=jnp.array([[7.0, 8.0, jnp.inf]]),
+        discounts=jnp.array([[0.9, 0.0, jnp.nan]]),
+    )
+    with jax.debug_key_reuse(False):  # a stand-in is not drawn from
+        masked = episodes.masked
+    assert masked.states["place"].tolist() == [[1, 2, 3, 1]]
+    np.testing.assert_array_equal(
+        jax.random.key_data(masked.states["key"]),
+        jax.random.key_data(episodes.states["key"][:, jnp.array([0, 1, 2, 0])]),
+    )
+    assert masked.actions.tolist() == [[[5.0], [6.0], [5.0]]]
+    assert masked.rewards.tolist() == [[7.0, 8.0, 7.0]]
+    np.testing.assert_array_equal(masked.is_alive, [[True, True, False]])
+
+
 def test_no_place_to_begin_shows(episodes):
     # The weight is where every episode has ended.
     weights = jnp.zeros((8, STEPS)).at[:, 4].set(1.0)
