@@ -14,9 +14,8 @@ def draw_data(rows, path):
         chosen = [row for row in rows if row["planner"] == name]
         counts = sorted({row["maps"] for row in chosen})
         points = [[100 * r["success"] for r in chosen if r["maps"] == count] for count in counts]
-        axes.plot(
-            counts, [statistics.median(shares) for shares in points], color=f"C{index}", label=name
-        )
+        medians = [statistics.median(shares) for shares in points]
+        axes.plot(counts, medians, color=f"C{index}", label=name)
         for count, shares in zip(counts, points, strict=True):
             axes.plot([count] * len(shares), shares, "o", color=f"C{index}", markersize=4)
     axes.set(xscale="log", xlabel="maps to learn from", ylabel="success on unseen maps, %")

@@ -52,9 +52,9 @@ def lifted_plan(
 
     Returns:
       `Plan`, of the candidate whose quantised actions have the largest return, all by themselves;
-      ``returns`` is [N, R (num_steps + 1)], penalties included. ``FLAT_START`` is a world in which
-      neither actions nor states have a slope. The model is evaluated, forward and
-      backward, N T R num_steps times, T of them at once.
+      ``returns`` is [N, R (num_steps + 1)], penalties included. The model is evaluated, forward and
+      backward, N T R num_steps times, T of them at once. ``FLAT_START`` is a world in which neither
+      actions nor states have a slope.
 
     Raises:
       ValueError: if the model and the action space do not fit, a number is below 1, there are no
