@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 from picture import draw
-from runs import PLANNERS, STEPS, Run, train_and_evaluate
+from runs import ADJOINTS, PLANNERS, STEPS, Run, train_and_evaluate
 
 from jplan import training
 
@@ -15,6 +15,7 @@ def parse_arguments():
     )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/visual_navigation"))
     parser.add_argument("--planner", nargs="+", choices=PLANNERS, default=list(PLANNERS))
+    parser.add_argument("--adjoint", nargs="+", choices=ADJOINTS, default=["default"])
     parser.add_argument("--iterations", type=int, default=30, help="budget K")
     parser.add_argument("--map-loss", type=float, default=1.0, help="its weight beside imitation")
     parser.add_argument("--seed", type=int, default=0, help="first seed")
@@ -28,15 +29,25 @@ def parse_arguments():
     return options
 
 
+def list_runs(options):
+    """All runs, those of each planner in a row; MaxPlusVIN has one gradient."""
+    size, seeds = 7 if options.smoke else 15, range(options.seed, options.seed + options.seeds)
+    for planner in options.planner:
+        for adjoint in ["default"] if planner == "MaxPlusVIN" else options.adjoint:
+            for seed in seeds:
+                yield Run(planner, adjoint, size, options.iterations, options.map_loss, seed)
+
+
 def rows(options):
-    size, steps = (7, {"planner": 0, "joint": 20, "hard": 20}) if options.smoke else (15, STEPS)
-    for name in options.planner:
-        for seed in range(options.seed, options.seed + options.seeds):
-            run = Run(name, size, options.iterations, options.map_loss, seed)
-            model, row = train_and_evaluate(run, steps, options.out / "runs", options.mazes)
-            yield row
-            if seed == options.seed:
-                draw(model, size, options.out / f"{name}.png")
+    """A row for each run, and a picture of the first of each planner."""
+    steps = {"planner": 0, "joint": 20, "hard": 20} if options.smoke else STEPS
+    drawn = set()
+    for run in list_runs(options):
+        model, row = train_and_evaluate(run, steps, options.out / "runs", options.mazes)
+        yield row
+        if run.planner not in drawn:
+            drawn.add(run.planner)
+            draw(model, run.size, options.out / f"{run.planner}.png")
 
 
 def main():

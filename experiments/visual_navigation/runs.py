@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+import jplan as jp
 from jplan import envs, planners, training
 from jplan.nn import PanoramaMapper
 
@@ -20,13 +21,19 @@ PLANNERS = {
     "ConvGPPN": (planners.ConvGPPN, {"hidden": 32}),
     "VIN": (planners.VIN, {"q_channels": 80}),
 }
+ADJOINTS = {
+    "default": None,
+    "unrolled": jp.Unroll(),
+    "implicit": jp.Implicit(backward=jp.Anderson(max_steps=15)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run; the budget K does not concern MaxPlusVIN, which plans until convergence."""
+    """A run; budget K and adjoint do not concern MaxPlusVIN, which plans until convergence."""
 
     planner: str
+    adjoint: str
     size: int
     iterations: int
     map_loss: float
@@ -72,7 +79,8 @@ def make_joint_loss(weight):
 def train(run, steps, out):
     """The trained model and the seconds that it took."""
     make, sizes = PLANNERS[run.planner]
-    sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
+    if run.planner != "MaxPlusVIN":
+        sizes = sizes | {"adjoint": ADJOINTS[run.adjoint], "max_steps": run.iterations}
     planner = make(4, 2, **sizes, rngs=nnx.Rngs(run.seed))
 
     def stage(name, loss_fn, begin_fn=None):
@@ -88,7 +96,7 @@ def train(run, steps, out):
     def see(planner):
         return planners.MappedPlanner(PanoramaMapper(rngs=nnx.Rngs(100 + run.seed)), planner)
 
-    own = f"{run.planner}_{run.size}_{run.iterations}_{run.seed}"
+    own = f"{run.planner}_{run.adjoint}_{run.size}_{run.iterations}_{run.seed}"
     joint_loss = make_joint_loss(run.map_loss)
     stages = {
         f"planner_{own}": stage("planner", planner_loss),

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 from picture import draw
-from runs import MAPPERS, PLANNERS, STEPS, Run, train_and_evaluate
+from runs import ADJOINTS, MAPPERS, PLANNERS, STEPS, Run, train_and_evaluate
 
 from jplan import training
 
@@ -16,6 +16,7 @@ def parse_arguments():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(".runs/workspace"))
     parser.add_argument("--planner", nargs="+", choices=PLANNERS, default=list(PLANNERS))
     parser.add_argument("--mapper", choices=MAPPERS, default="polar")
+    parser.add_argument("--adjoint", nargs="+", choices=ADJOINTS, default=["default"])
     parser.add_argument("--iterations", type=int, default=30, help="budget K")
     parser.add_argument("--map-loss", type=float, default=1.0, help="its weight in the joint stage")
     parser.add_argument(
@@ -32,17 +33,27 @@ def parse_arguments():
     return options
 
 
+def list_runs(options):
+    """All runs, those of each planner in a row; MaxPlusVIN has one gradient."""
+    mapper, iterations, weight = options.mapper, options.iterations, options.map_loss
+    for planner in options.planner:
+        for adjoint in ["default"] if planner == "MaxPlusVIN" else options.adjoint:
+            for seed in range(options.seed, options.seed + options.seeds):
+                yield Run(mapper, planner, adjoint, iterations, weight, seed)
+
+
 def rows(options):
+    """A row for each run, and a picture of the first of each planner."""
     steps = {"joint": 20, "hard": 20} if options.smoke else STEPS
     if options.no_pretraining or options.smoke:
         steps = steps | {"mapper": 0, "planner": 0}
-    for name in options.planner:
-        for seed in range(options.seed, options.seed + options.seeds):
-            run = Run(options.mapper, name, options.iterations, options.map_loss, seed)
-            model, row = train_and_evaluate(run, steps, options.out / "runs", options.arms)
-            yield row
-            if seed == options.seed:
-                draw(model, options.out / f"{options.mapper}_{name}.png")
+    drawn = set()
+    for run in list_runs(options):
+        model, row = train_and_evaluate(run, steps, options.out / "runs", options.arms)
+        yield row
+        if run.planner not in drawn:
+            drawn.add(run.planner)
+            draw(model, options.out / f"{options.mapper}_{run.planner}.png")
 
 
 def main():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+import jplan as jp
 from jplan import envs, planners, training
 from jplan.nn import PolarMapper, WorkspaceMapper
 
@@ -22,6 +23,11 @@ PLANNERS = {
     "ConvGPPN": (planners.ConvGPPN, {"hidden": 32}),
     "VIN": (planners.VIN, {"q_channels": 80}),
 }
+ADJOINTS = {
+    "default": None,
+    "unrolled": jp.Unroll(),
+    "implicit": jp.Implicit(backward=jp.Anderson(max_steps=15)),
+}
 
 
 MAPPERS = {"polar": PolarMapper, "u-net": WorkspaceMapper}
@@ -29,10 +35,11 @@ MAPPERS = {"polar": PolarMapper, "u-net": WorkspaceMapper}
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run; the budget K does not concern MaxPlusVIN, which plans until convergence."""
+    """A run; budget K and adjoint do not concern MaxPlusVIN, which plans until convergence."""
 
     mapper: str
     planner: str
+    adjoint: str
     iterations: int
     map_loss: float
     seed: int
@@ -87,7 +94,8 @@ def make_joint_loss(weight):
 def train(run, steps, out):
     """The trained model and the seconds that it took."""
     make, sizes = PLANNERS[run.planner]
-    sizes = sizes | ({} if run.planner == "MaxPlusVIN" else {"max_steps": run.iterations})
+    if run.planner != "MaxPlusVIN":
+        sizes = sizes | {"adjoint": ADJOINTS[run.adjoint], "max_steps": run.iterations}
     planner = make(4, 2, **sizes, padding="wrap", rngs=nnx.Rngs(run.seed))
     mapper = MAPPERS[run.mapper](bins=BINS, rngs=nnx.Rngs(100 + run.seed))
 
@@ -101,7 +109,7 @@ def train(run, steps, out):
             settings={"steps": steps[name], "arms": ARMS[name], "rate": RATES[name]},
         )
 
-    own = f"{run.planner}_{run.iterations}_{run.seed}"
+    own = f"{run.planner}_{run.adjoint}_{run.iterations}_{run.seed}"
     kind = f"{run.mapper}_{own}_{run.map_loss}_{steps['mapper']}"
     joint_loss = make_joint_loss(run.map_loss)
     of_mapper = {f"{run.mapper}_{run.seed}": stage("mapper", mapper_loss)}
