@@ -23,7 +23,8 @@ def ilqr_plan(
 
     In each step the model is linearised and the reward expanded to second order around the plan;
     a backward pass makes affine feedback ``u + share k + K (x - x_plan)`` of it, and the best of
-    several shares is kept, if it is better. The regularisation adapts to that.
+    several shares is kept, if it is better. The regularisation adapts to that. Discounts are taken
+    as they are along the plan, without a slope.
 
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``, smooth in
@@ -67,7 +68,9 @@ def ilqr_plan(
 
     def move(x: Array, u: Array) -> tuple[Array, Array, Array]:
         following, reward, discount = model_fn(params, unravel_state(x), unravel_action(u))
-        return ravel_pytree(following)[0], reward, jnp.asarray(discount, first.dtype)
+        discount = jnp.asarray(discount, first.dtype)
+        # Where an episode ends it stays, since the model need not know what comes after.
+        return jnp.where(discount == 0, x, ravel_pytree(following)[0]), reward, discount
 
     dynamics = lambda x, u: move(x, u)[0]
     reward = lambda x, u: move(x, u)[1]

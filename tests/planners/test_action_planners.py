@@ -160,6 +160,23 @@ def test_ilqr_swings_what_is_not_linear(x64):
     assert (np.abs(got.actions["torque"]) <= 3).all()
 
 
+def test_ilqr_plans_what_has_an_end(x64):
+    """The way to the end is planned, though the model is lost from there on."""
+
+    def reach(params, x, u):
+        reward, has_ended = -jnp.sum((x + u - 1) ** 2) - 0.1 * jnp.sum(u**2), x[0] >= 0.7
+        return jnp.where(has_ended, jnp.nan, x + u), reward, jnp.where(has_ended, 0.0, 1.0)
+
+    space = Box(-0.4 * jnp.ones(1), 0.4 * jnp.ones(1))
+    got = jax.jit(functools.partial(planners.ilqr_plan, reach, action_space=space))(
+        *(None, jnp.zeros(1)), initial=jnp.full((6, 1), 0.2)
+    )
+    assert got.status == PlanStatus.FINE
+    np.testing.assert_allclose(got.actions[:2], 0.4)  # two bounded steps, and no third
+    np.testing.assert_allclose(got.actions[2], 0.2 / 1.1, rtol=1e-6)  # the last that counts
+    assert got.hard_return > got.returns[0, 0] + 0.1
+
+
 def test_what_is_given_replaces_random_plans(key):
     best = jnp.full((5, 1), 2.0)
     climb = lambda p, x, u: (x + u, jnp.sum(u), 1.0)
