@@ -6,6 +6,7 @@ import optax
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, ModelFn, Params, PyTree
+from jplan._weigh import weigh
 from jplan.descent import AbstractActionSpace, refine_candidates, rollout, select
 from jplan.planners._gradient_plan import draw_latents
 from jplan.planners._plan import Plan, make_plan
@@ -31,7 +32,8 @@ def lifted_plan(
     min over s_1 .. s_T, x_1 .. x_T of  -return + penalty * sum_t |s_{t+1} - f(s_t, a_t)|^2
 
     The model is evaluated at all steps at once, and no gradient passes through more than one of
-    them, so none vanishes or explodes over a long horizon. The states begin at the first one.
+    them, so none vanishes or explodes over a long horizon. The states begin at the first one; what
+    comes after an end has no penalty.
 
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``.
@@ -91,8 +93,9 @@ def lifted_plan(
         if stop_state_gradients:
             following, _, _ = move(params, jax.lax.stop_gradient(before), actions)
         weights = jnp.cumprod(jnp.concatenate([jnp.ones_like(discounts[:1]), discounts[:-1]]))
-        defect = optax.tree.norm(optax.tree.sub(states, following), squared=True)
-        return penalty * defect - jnp.sum(weights * rewards)
+        square = lambda tree: optax.tree.norm(tree, squared=True)
+        defects = jax.vmap(square)(optax.tree.sub(states, following))
+        return jnp.sum(weigh(penalty * (weights > 0), defects) - weigh(weights, rewards))
 
     def descend(lifted: tuple, penalty: Array) -> tuple[tuple, tuple[Array, Array]]:
         refined = refine_candidates(

@@ -87,6 +87,22 @@ def test_discrete_actions(key):
     assert plan.hard_return == -4 - 1 - 0 - 1
 
 
+def test_what_comes_after_an_end_does_not_count(key):
+    def reach(after, x, u):
+        has_ended, reached = x >= 0.5, x + u[0]
+        reward = jnp.where(has_ended, after, -((reached - 1) ** 2))
+        return jnp.where(has_ended, after, reached), reward, jnp.where(reached < 0.5, 1.0, 0.0)
+
+    run = lambda after: lifted_plan(
+        *(reach, after, jnp.float32(0.0), key), horizon=4, action_space=WIDE, candidates=3
+    )
+    run = jax.jit(run)
+    finite, lost = run(0.0), run(jnp.nan)
+    np.testing.assert_allclose(lost.returns, finite.returns, rtol=1e-6)
+    np.testing.assert_allclose(lost.actions[0], 1.0, atol=0.05)  # there at once
+    assert lost.status == PlanStatus.FINE
+
+
 def test_a_world_where_nothing_moves_or_pays_is_told(key):
     still = lambda gain, x, u: (x, jnp.where(x > 1, 1.0, 0.0) + gain * jnp.sum(u), 1.0)
     run = functools.partial(lifted_plan, still, horizon=2, action_space=WIDE, num_steps=2)
