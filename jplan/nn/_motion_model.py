@@ -1,6 +1,7 @@
 """A model of worlds in which something moves over a map, and where it comes to decides the rest."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -126,13 +127,10 @@ class MotionModel(AbstractWorldModel):
             )
         action = action.astype(state.agent.dtype)
         moves = jax.nn.softmax(self.move[1](jax.nn.relu(self.move[0](action))))
-        shifts = taps(state.agent[..., None], 3)
-        arrived = sum(shift[..., 0] * moves[k] for k, shift in enumerate(shifts))
-        going_on = arrived * jax.nn.sigmoid(-state.end)
-        discount = going_on.sum()
+        agent, reward, discount, arrived = _arrive(state.agent, moves, state.end, state.worth)
         return Prediction(
-            state=dataclasses.replace(state, agent=going_on / jnp.maximum(discount, _RARE)),
-            reward=jnp.sum(arrived * state.worth),
+            state=dataclasses.replace(state, agent=agent),
+            reward=reward,
             discount=discount,
             detail=arrived,
         )
@@ -148,3 +146,13 @@ class MotionModel(AbstractWorldModel):
         nearest = jnp.argmin(jnp.abs(jnp.array(self.rewards, reward.dtype) - reward))
         classes = jnp.tensordot(place, prediction.state.classes, 2)
         return ended - moved - jax.nn.log_softmax(classes)[nearest]
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)  # or a rollout keeps all shifts of each step
+def _arrive(agent: Array, moves: Array, end: Array, worth: Array) -> tuple:
+    """The agent after a move if the episode goes on, reward, discount, where it came to."""
+    shifts = taps(agent[..., None], 3)
+    arrived = sum(shift[..., 0] * moves[k] for k, shift in enumerate(shifts))
+    going_on = arrived * jax.nn.sigmoid(-end)
+    discount = going_on.sum()
+    return going_on / jnp.maximum(discount, _RARE), jnp.sum(arrived * worth), discount, arrived
