@@ -12,8 +12,11 @@ import numpy as np
 from flax import nnx
 from stages import ACTIONS
 
+import jplan as jp
 from jplan import envs
 from jplan.descent import shift_plan
+from jplan.nn import as_model_fn
+from jplan.planners import policy_plan
 
 
 def take(tree, index):
@@ -117,8 +120,41 @@ class Replanning:
         return jnp.zeros((count, self.plan.planning.horizon, ACTIONS))
 
     def __call__(self, params, picture, key, memory):
-        plan = self.plan(params, picture, key, memory)
+        plan = self.plan(params, picture, key, memory[None])
         return plan.actions[0], shift_plan(plan.latent)
+
+
+@dataclasses.dataclass(frozen=True)
+class Guided:
+    """As `Replanning`, and what a policy would do is another candidate."""
+
+    plan: Any  # as in `Replanning`
+    graphdef: nnx.GraphDef  # of the policy
+
+    def start(self, count):
+        return Replanning(self.plan).start(count)
+
+    def __call__(self, params, picture, key, memory):
+        model = nnx.merge(self.plan.graphdef, params["model"])
+        model_fn, _ = as_model_fn(model)
+        guide = policy_plan(
+            lambda params, state, action: model_fn(params["model"], state, action),
+            params,
+            model.encode(picture),
+            policy_fn=lambda params, state: nnx.merge(self.graphdef, params["policy"])(
+                model.decode(state)
+            ),
+            horizon=self.plan.planning.horizon,
+            action_space=jp.Simplex(ACTIONS),
+        )
+        plan = self.plan(params["model"], picture, key, jnp.stack([memory, guide.latent]))
+        return plan.actions[0], shift_plan(plan.latent)
+
+
+def guided(plan, params, policy):
+    """`Guided` and its params."""
+    graphdef, weights = nnx.split(policy)
+    return Guided(plan, graphdef), {"model": params, "policy": weights}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import itertools
 
 import jax
 from budget import run_budget
-from episodes import Replanning, policy_action, run_closed, run_open
+from episodes import Replanning, guided, policy_action, run_closed, run_open
 from online import learn_online
 from options import parse_arguments
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
@@ -41,6 +41,7 @@ def table(options):
         if noise and not options.no_policy:
             policy = distil(model, planning, size, name, noise, seed, options)
             yield row | {"method": "DistGBP"} | run_closed(*policy_action(policy), *maps)
+            yield row | {"method": "GBP, guided"} | run_closed(*guided(plan, params, policy), *maps)
 
 
 def distil(model, planning, size, name, noise, seed, options):

@@ -146,7 +146,7 @@ class GradientPlanner:
     planning: Planning
 
     def __call__(self, params, picture, key, initial=None):
-        """The `jplan.Plan` of one picture, one candidate of which may be given."""
+        """The `jplan.Plan` of one picture, some candidates of which may be given."""
         model = nnx.merge(self.graphdef, params)
         return jp.gradient_plan(
             Discounted(as_model_fn(model)[0], self.planning.discount),
@@ -158,7 +158,7 @@ class GradientPlanner:
             candidates=self.planning.candidates,
             num_steps=self.planning.num_steps,
             optimizer=optax.adam(self.planning.rate, eps_root=1e-8),
-            initial=None if initial is None else initial[None],
+            initial=initial,
             score=self.planning.score,
         )
 

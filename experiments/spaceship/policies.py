@@ -10,6 +10,7 @@ from stages import SCAN, SPACE, WIDTH, WORLD, make_plan_fn, standardise
 
 from jplan import training
 from jplan.nn import MLPPolicy, as_model_fn
+from jplan.planners import policy_plan
 
 POLICY_BATCH, POLICY_RATE, POLICY_STEPS = 256, 1e-3, 3000
 ROUNDS, KEPT = 6, 3  # of distillation, and how many the policy learns from
@@ -45,33 +46,33 @@ def draw_plans(model, planning, states, key, latents=None, chunk=256):
 
 
 def imagine_flights(policy, model, firsts, num_steps):
-    """States [T, B] and latents [T, B] of a policy's flights in the model."""
+    """A policy's flights in the model, `jplan.planners.Plan`."""
     model_fn, params = as_model_fn(model)
     graphdef, weights = nnx.split(policy)
-    return follow_policy(model_fn, graphdef, num_steps, params, weights, firsts)
+    return follow_policy(model_fn, graphdef, num_steps, (params, weights), firsts)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def follow_policy(model_fn, graphdef, num_steps, params, weights, firsts):
+def follow_policy(model_fn, graphdef, num_steps, params, firsts):
     """`imagine_flights`, compiled once for all models and policies of one form."""
-
-    def step(states, _):
-        latents = jax.vmap(nnx.merge(graphdef, weights))(states)
-        actions = SPACE.quantise(latents)
-        following, _, _ = jax.vmap(model_fn, (None, 0, 0))(params, states, actions)
-        return following, (states, latents)
-
-    return jax.lax.scan(step, firsts, None, length=num_steps)[1]
+    follow = functools.partial(
+        policy_plan,
+        lambda params, state, action: model_fn(params[0], state, action),
+        params,
+        policy_fn=lambda params, state: nnx.merge(graphdef, params[1])(state),
+        horizon=num_steps,
+        action_space=SPACE,
+    )
+    return jax.vmap(follow)(firsts)
 
 
 def improve_plans(policy, model, planning, firsts, key):
     """Plans that begin where a policy comes to, and with what it would do there."""
     time_key, plan_key = jax.random.split(key)
-    visited, _ = imagine_flights(policy, model, firsts, WORLD.max_steps)
+    visited = imagine_flights(policy, model, firsts, WORLD.max_steps).rollout.states
     times = jax.random.randint(time_key, (len(firsts),), 0, WORLD.max_steps)
-    states = visited[times, jnp.arange(len(firsts))]
-    _, latents = imagine_flights(policy, model, states, planning.horizon)
-    latents = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), latents)
+    states = visited[jnp.arange(len(firsts)), times]
+    latents = imagine_flights(policy, model, states, planning.horizon).latent
     return draw_plans(model, planning, states, plan_key, latents)
 
 

@@ -13,6 +13,7 @@ from jplan.planners._mcts_plan import mcts_plan
 from jplan.planners._plan import Plan, PlanStatus
 from jplan.planners._planner import AbstractMapPlanner, PlannerOutput
 from jplan.planners._planning_as_descent import LatentPlan, planning_as_descent
+from jplan.planners._policy_plan import policy_plan
 from jplan.planners._pursue import Pursuit, extend_past, first_past, pursue
 from jplan.planners._reactive_cnn import CNN
 from jplan.planners._reactive_fcn import FCN
@@ -61,6 +62,7 @@ __all__ = [
     "mcts_plan",
     "mppi_plan",
     "planning_as_descent",
+    "policy_plan",
     "pursue",
     "receding_horizon",
 ]

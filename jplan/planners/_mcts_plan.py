@@ -51,8 +51,8 @@ def mcts_plan(
       `Plan`; ``returns`` is [1, num_simulations + 1], of the sequences in the order in which they
       were found, ``-inf`` for simulations that ended where another had. Below the state that was
       judged best, the actions go on as it was judged: with the random ones, or the prior's
-      likeliest. The model is evaluated num_simulations (T + 1) + 3 T times; with a prior
-      num_simulations + 3 T times, and the prior nearly as often.
+      likeliest. The model is evaluated num_simulations (T + 1) + 2 T times; with a prior
+      num_simulations + 2 T times, and the prior nearly as often.
 
     Raises:
       ImportError: without mctx, the extra ``search``.
@@ -160,12 +160,8 @@ def mcts_plan(
             return clocked(params, state, one_hot(action))[0], action
 
         actions = jax.lax.scan(follow, start, actions)[1]
-    latent = one_hot(actions)
-    return make_plan(
-        *(model_fn, params, state, action_space, latent),
-        soft_return=rollout(model_fn, params, state, latent).total,
-        returns=returns[None],
-    )
+    plan = model_fn, params, state, action_space, one_hot(actions)
+    return make_plan(*plan, returns=returns[None])
 
 
 class _Node(NamedTuple):

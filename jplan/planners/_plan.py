@@ -67,13 +67,15 @@ def make_plan(
     action_space: AbstractActionSpace,
     latent: PyTree,
     *,
-    soft_return: Array,
-    returns: Array,
+    soft_return: Array | None = None,
+    returns: Array | None = None,
     is_flat: Array | bool = False,
 ) -> Plan:
-    """The plan of a latent [T, ...], and its diagnosis."""
+    """The plan of a latent [T, ...], and its diagnosis; None where nothing was relaxed or tried."""
     actions = action_space.quantise(latent)
     out = rollout(model_fn, params, state, actions)
+    soft_return = out.total if soft_return is None else soft_return
+    returns = out.total[None, None] if returns is None else returns
     largest = jnp.maximum(jnp.abs(soft_return), jnp.abs(out.total))
     has_gap = soft_return - out.total > 0.1 * largest
     lost = ~jnp.isfinite(soft_return) | ~jnp.isfinite(out.total)
