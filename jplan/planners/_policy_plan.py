@@ -67,7 +67,7 @@ def policy_plan(
             "space has them; use vmap for several states."
         )
 
-    def step(state: PyTree, _: None) -> tuple[PyTree, PyTree]:
+    def step(state: PyTree, nothing: None) -> tuple[PyTree, PyTree]:
         latent = policy_fn(params, state)
         following, _, discount = model_fn(params, state, action_space.quantise(latent))
         # Where an episode ends it stays, since neither has to know what comes after.
