@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -47,7 +48,7 @@ LEARNING = {"motion": Learning(1500, 32, 3e-3), "conv": Learning(4000, 256, 3e-3
 # By model and size. The first of each follows the paper where that gives a number.
 PLANNING = {
     ("motion", 8): Planning(16, 32, 20, 0.3, 0.3, 0.97, "hard"),
-    ("motion", 16): Planning(32, 64, 20, 0.3, 0.3, 0.97, "hard"),
+    ("motion", 16): Planning(32, 32, 10, 0.3, 0.3, 0.97, "hard"),
     ("conv", 8): Planning(10, 20, 10, 0.3, 1.0, 1.0, "hard"),
     ("conv", 16): Planning(24, 20, 15, 0.3, 0.3, 0.97, "hard"),
 }
@@ -178,7 +179,10 @@ def plan_some(plan, params, pictures, keys):
 
 
 def draw_plans(model, planning, size, seed, episodes, count, chunk):
-    """Plans of the model from states of the random episodes, as episodes of pictures."""
+    """Plans of the model from states of the random episodes, as episodes of pictures.
+
+    Those in which the goal is not reached, by the model's account, have nothing to teach.
+    """
     plan, params = make_planner(model, planning)
     begin_key, plan_key = jax.random.split(jax.random.key(2000 + seed))
     starts = training.draw_windows(episodes, begin_key, batch_size=count, length=1)
@@ -190,7 +194,10 @@ def draw_plans(model, planning, size, seed, episodes, count, chunk):
         plan_some(plan, params, pictures[first : first + chunk], keys[first : first + chunk])
         for first in range(0, count, chunk)
     ]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    plans = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    largest = np.asarray(plans.rewards.max(1))
+    reaches = np.flatnonzero(largest >= min(0.5, largest.max()))
+    return jax.tree.map(lambda leaf: leaf[reaches], plans)
 
 
 @functools.cache
@@ -213,18 +220,22 @@ def policy_loss(policy, windows, key):
 class PlannerPolicy(nnx.Module):
     """A planner on the map of a picture as the policy: its logits where the agent is."""
 
-    def __init__(self, *, rngs):
-        self.planner = planners.MaxPlusVIN(ACTIONS, 2, rngs=rngs)
+    def __init__(self, planner):
+        self.planner = planner
 
     def __call__(self, picture):
         return jnp.einsum("hw,hwa->a", picture[..., 2], self.planner(picture[..., :2]))
+
+    def hardened(self):
+        """In the planner's hard stage, see `jplan.planners.MaxPlusVIN`."""
+        return PlannerPolicy(self.planner.hardened())
 
 
 def make_policy(name, size, seed):
     """An untrained policy: the paper's network for its kind of model."""
     rngs = nnx.Rngs(seed)
     if name == "motion":
-        return PlannerPolicy(rngs=rngs)
+        return PlannerPolicy(planners.MaxPlusVIN(ACTIONS, 2, rngs=rngs))
     layers, features, hidden = POLICIES[size]
     network = {"layers": layers, "features": features, "hidden": hidden}
     return ConvPolicy((size, size), 3, jp.Simplex(ACTIONS), **network, rngs=rngs)
@@ -253,4 +264,4 @@ def learn_policy(plans, name, size, noise, seed, planning, steps, out):
         checkpoint_every=1000,
         label=f"policy {name} {size}x{size}, seed {seed}",
     )
-    return policy
+    return policy.hardened() if name == "motion" else policy
