@@ -114,7 +114,7 @@ def animate_episode(plan, params, world, state, path):
     latent = jnp.zeros((plan.planning.horizon, ACTIONS))
     for _ in range(world.max_steps):
         key, plan_key = jax.random.split(key)
-        found = step(params, state, plan_key, latent)
+        found = step(params, state, plan_key, latent[None])
         actions, latent = found.actions, shift_plan(found.latent)
         ahead = [state.agent]
         imagined = state
