@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,6 +54,9 @@ def fit(
       ValueError: if ``advance_fn`` does not count steps up, steps over ``num_steps`` or returns
         metrics that are no scalars or not always the same ones, if the directory belongs to a run
         with other settings or to a longer one, or one of its files is damaged.
+
+    Warns:
+      RuntimeWarning: once, if the metric ``loss`` stops being finite.
 
     Example:
       >>> import functools
@@ -104,6 +109,7 @@ def fit(
             _check_names(numbers, rows)
             seconds = time.perf_counter() - begin
             rows.append({"step": step, "seconds": round(spent + seconds, 3), **numbers})
+            _check_loss(rows, label)
             bar.update(step, rate=(step - first) / seconds, metrics=numbers)
             due = step - saved >= checkpoint_every or step == num_steps
             if folder is not None and checkpoints is not None and due:
@@ -148,6 +154,18 @@ def _check_names(numbers: dict[str, float], rows: list[dict[str, float]]) -> Non
         raise ValueError(
             f"advance_fn returns the metrics {sorted(numbers)}, expected {sorted(expected)} as in "
             "the calls before."
+        )
+
+
+def _check_loss(rows: list[dict[str, float]], label: str) -> None:
+    """Warn of the first loss that is not finite."""
+    *before, last = (row.get("loss", 0.0) for row in rows)
+    if not math.isfinite(last) and all(map(math.isfinite, before)):
+        warnings.warn(
+            f"{label}: the loss is {last} at step {rows[-1]['step']}; lower the learning rate, "
+            "clip the gradient, or leave such steps out with optax.apply_if_finite.",
+            RuntimeWarning,
+            stacklevel=3,
         )
 
 

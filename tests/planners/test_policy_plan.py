@@ -73,7 +73,7 @@ def test_mistakes_get_advice():
     plan = functools.partial(policy_plan, drive, PARAMS, jnp.float32(0.0))
     with pytest.raises(ValueError, match="horizon is 0"):
         plan(**OPTIONS | {"horizon": 0})
-    with pytest.raises(ValueError, match="expected .* as the action space has them"):
+    with pytest.raises(ValueError, match=r"expected .* as the action space has them"):
         plan(**OPTIONS | {"policy_fn": lambda params, place: {"gear": jnp.ones(3)}})
-    with pytest.raises(ValueError, match="expected .* as the action space has them"):
+    with pytest.raises(ValueError, match=r"expected .* as the action space has them"):
         plan(**OPTIONS | {"action_space": Simplex(3)})

@@ -158,6 +158,20 @@ def test_a_function_that_does_not_advance_is_refused():
             fit(advance_fn)
 
 
+def test_a_loss_that_is_lost_is_told_once():
+    """And not a loss that is fine, though `filterwarnings` makes errors of warnings."""
+
+    def advance(state):
+        state = state.replace(step=state.step + 1)
+        return state, {"loss": jnp.where(state.step < 3, 1.0, jnp.nan), "spl": jnp.nan}
+
+    fit = functools.partial(training.fit, advance, start()[1], progress=False, label="a maze")
+    assert len(fit(num_steps=2)[1]) == 2
+    with pytest.warns(RuntimeWarning, match="a maze: the loss is nan at step 3; lower") as told:
+        assert len(fit(num_steps=6)[1]) == 6
+    assert len(told) == 1
+
+
 def test_stages_are_trainings_one_after_the_other(tmp_path):
     scan_fn = jax.jit(training.scan_steps, static_argnames=training.SCAN_STATIC)
     parts = {"batch_fn": batch_fn, "loss_fn": loss_fn, "optimizer": OPTIMIZER}
