@@ -136,14 +136,10 @@ class Guided:
 
     def __call__(self, params, picture, key, memory):
         model = nnx.merge(self.plan.graphdef, params["model"])
-        model_fn, _ = as_model_fn(model)
+        act = lambda weights, state: nnx.merge(self.graphdef, weights)(model.decode(state))
         guide = policy_plan(
-            lambda params, state, action: model_fn(params["model"], state, action),
-            params,
-            model.encode(picture),
-            policy_fn=lambda params, state: nnx.merge(self.graphdef, params["policy"])(
-                model.decode(state)
-            ),
+            *as_model_fn(model),
+            *(act, params["policy"], model.encode(picture)),
             horizon=self.plan.planning.horizon,
             action_space=jp.Simplex(ACTIONS),
         )

@@ -7,7 +7,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
@@ -179,10 +178,7 @@ def plan_some(plan, params, pictures, keys):
 
 
 def draw_plans(model, planning, size, seed, episodes, count, chunk):
-    """Plans of the model from states of the random episodes, as episodes of pictures.
-
-    Those in which the goal is not reached, by the model's account, have nothing to teach.
-    """
+    """Plans of the model from states of the random episodes, as episodes of pictures."""
     plan, params = make_planner(model, planning)
     begin_key, plan_key = jax.random.split(jax.random.key(2000 + seed))
     starts = training.draw_windows(episodes, begin_key, batch_size=count, length=1)
@@ -194,18 +190,22 @@ def draw_plans(model, planning, size, seed, episodes, count, chunk):
         plan_some(plan, params, pictures[first : first + chunk], keys[first : first + chunk])
         for first in range(0, count, chunk)
     ]
-    plans = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    largest = np.asarray(plans.rewards.max(1))
-    reaches = np.flatnonzero(largest >= min(0.5, largest.max()))
-    return jax.tree.map(lambda leaf: leaf[reaches], plans)
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def weigh_plans(plans):
+    """How often each step should be drawn: not in plans that miss the goal, if others do not."""
+    reaches = jnp.where(plans.is_alive, plans.rewards, -1).max(1, keepdims=True) > 0.5
+    weights = jnp.where(reaches | ~reaches.any(), 1.0, 0.0)
+    return jnp.broadcast_to(weights, plans.rewards.shape)
 
 
 @functools.cache
 def make_policy_batch_fn(count):
     """Steps of plans."""
 
-    def batch_fn(key, plans):
-        windows = training.draw_windows(plans, key, batch_size=count, length=1)
+    def batch_fn(key, plans, weights):
+        windows = training.draw_windows(plans, key, batch_size=count, length=1, weights=weights)
         return dataclasses.replace(windows, states=windows.states.astype(jnp.float32))
 
     return batch_fn
@@ -248,6 +248,7 @@ def learn_policy(plans, name, size, noise, seed, planning, steps, out):
         make_policy(name, size, seed),
         SCAN,
         plans,
+        weigh_plans(plans),
         batch_fn=make_policy_batch_fn(distilling.windows),
         loss_fn=policy_loss,
         optimizer=training.cosine_adam(distilling.rate, steps),

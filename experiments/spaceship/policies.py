@@ -47,19 +47,15 @@ def draw_plans(model, planning, states, key, latents=None, chunk=256):
 
 def imagine_flights(policy, model, firsts, num_steps):
     """A policy's flights in the model, `jplan.planners.Plan`."""
-    model_fn, params = as_model_fn(model)
-    graphdef, weights = nnx.split(policy)
-    return follow_policy(model_fn, graphdef, num_steps, (params, weights), firsts)
+    return follow_policy(*as_model_fn(model), *nnx.split(policy), firsts, num_steps)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def follow_policy(model_fn, graphdef, num_steps, params, firsts):
+@functools.partial(jax.jit, static_argnums=(0, 2, 5))
+def follow_policy(model_fn, params, graphdef, weights, firsts, num_steps):
     """`imagine_flights`, compiled once for all models and policies of one form."""
     follow = functools.partial(
-        policy_plan,
-        lambda params, state, action: model_fn(params[0], state, action),
-        params,
-        policy_fn=lambda params, state: nnx.merge(graphdef, params[1])(state),
+        *(policy_plan, model_fn, params),
+        *(lambda weights, state: nnx.merge(graphdef, weights)(state), weights),
         horizon=num_steps,
         action_space=SPACE,
     )

@@ -39,15 +39,15 @@ def list_runs(options):
 
 
 def rows(options):
-    """A row for each run, and a picture of the first of each planner."""
+    """A row for each run, and a picture of the first of each planner and gradient."""
     steps = {"planner": 0, "joint": 20, "hard": 20} if options.smoke else STEPS
     drawn = set()
     for run in list_runs(options):
         model, row = train_and_evaluate(run, steps, options.out / "runs", options.mazes)
         yield row
-        if run.planner not in drawn:
-            drawn.add(run.planner)
-            draw(model, run.size, options.out / f"{run.planner}.png")
+        if (run.planner, run.adjoint) not in drawn:
+            drawn.add((run.planner, run.adjoint))
+            draw(model, run.size, options.out / f"{run.planner}_{run.adjoint}.png")
 
 
 def main():

@@ -5,6 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 import jplan as jp
@@ -43,6 +44,12 @@ class Run:
 def draw_tasks(key, size, count):
     """Mazes by the law of `envs.maze`."""
     return jax.vmap(lambda key: envs.maze(key, size))(jax.random.split(key, count))
+
+
+@functools.cache
+def make_optimizer(rate, count):
+    """Adam that leaves out gradients that are not finite, as plain implicit ones may be."""
+    return optax.apply_if_finite(training.cosine_adam(rate, count), max_consecutive_errors=count)
 
 
 @functools.cache
@@ -88,7 +95,7 @@ def train(run, steps, out):
             num_steps=steps[name],
             batch_fn=make_batch_fn(name, run.size),
             loss_fn=loss_fn,
-            optimizer=training.cosine_adam(RATES[name], max(1, steps[name])),
+            optimizer=make_optimizer(RATES[name], max(1, steps[name])),
             begin_fn=begin_fn,
             settings={"steps": steps[name], "mazes": MAZES[name], "rate": RATES[name]},
         )

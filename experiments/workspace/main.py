@@ -43,7 +43,7 @@ def list_runs(options):
 
 
 def rows(options):
-    """A row for each run, and a picture of the first of each planner."""
+    """A row for each run, and a picture of the first of each planner and gradient."""
     steps = {"joint": 20, "hard": 20} if options.smoke else STEPS
     if options.no_pretraining or options.smoke:
         steps = steps | {"mapper": 0, "planner": 0}
@@ -51,9 +51,9 @@ def rows(options):
     for run in list_runs(options):
         model, row = train_and_evaluate(run, steps, options.out / "runs", options.arms)
         yield row
-        if run.planner not in drawn:
-            drawn.add(run.planner)
-            draw(model, options.out / f"{options.mapper}_{run.planner}.png")
+        if (run.planner, run.adjoint) not in drawn:
+            drawn.add((run.planner, run.adjoint))
+            draw(model, options.out / f"{run.mapper}_{run.planner}_{run.adjoint}.png")
 
 
 def main():

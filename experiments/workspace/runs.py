@@ -52,6 +52,12 @@ def draw_arms(key, count):
 
 
 @functools.cache
+def make_optimizer(rate, count):
+    """Adam that leaves out gradients that are not finite, as plain implicit ones may be."""
+    return optax.apply_if_finite(training.cosine_adam(rate, count), max_consecutive_errors=count)
+
+
+@functools.cache
 def make_batch_fn(stage):
     """Pictures, tasks, optimal actions; one function a stage, so that runs share compilations."""
 
@@ -104,7 +110,7 @@ def train(run, steps, out):
             num_steps=steps[name],
             batch_fn=make_batch_fn(name),
             loss_fn=loss_fn,
-            optimizer=training.cosine_adam(RATES[name], max(1, steps[name])),
+            optimizer=make_optimizer(RATES[name], max(1, steps[name])),
             begin_fn=begin_fn,
             settings={"steps": steps[name], "arms": ARMS[name], "rate": RATES[name]},
         )

@@ -47,14 +47,15 @@ def gradient_plan(
         over the return and the model is exact, plain gradient steps find the best plan more often:
         Adam moves the logits of all actions equally fast, whatever depends on them.
       initial: latents [M, T, ...] with M up to N that replace the first random ones, such as the
-        last plan, shifted, or what a policy proposes.
+        last plan, shifted, or that of a policy, see `policy_plan`. They are candidates as they are,
+        too: with ``score="hard"`` the plan is never worse than what is given.
       score: static; which return chooses among the candidates: that of the quantised actions, or
         as published that of the relaxed ones.
       batch_size: static; see `jplan.descent.refine_candidates`.
 
     Returns:
-      `Plan`. The model is evaluated, forward and backward, N T num_steps times, and N T times more
-      for each of the two returns at the end.
+      `Plan`. The model is evaluated, forward and backward, N T num_steps times, N T times more for
+      the relaxed returns at the end, and (N + M) T times for the others.
 
     Raises:
       ValueError: if the model and the action space do not fit, the horizon or the number of
@@ -93,15 +94,19 @@ def gradient_plan(
         project=lambda _, latent: action_space.project(latent),
         batch_size=batch_size,
     )
-    scores = refined.objective
+    count = 0 if initial is None else len(jax.tree.leaves(initial)[0])
+    both = lambda first, last: jnp.concatenate([last, first[:count]])
+    values = jax.tree.map(both, latents, refined.value)
+    objectives = both(refined.objectives[:, 0], refined.objective)
+    scores = objectives
     if score == "hard":
-        actions = action_space.quantise(refined.value)
+        actions = action_space.quantise(values)
         follow = lambda actions: -rollout(model_fn, params, state, actions).total
         scores = jax.vmap(follow)(actions)
-    best = select(refined.value, scores)
+    best = select(values, scores)
     return make_plan(
         *(model_fn, params, state, action_space, best.value),
-        soft_return=-refined.objective[best.index],
+        soft_return=-objectives[best.index],
         returns=-refined.objectives,
         is_flat=num_steps > 0 and jnp.all(refined.gradient_norms[:, 0] == 0),
     )
@@ -130,4 +135,4 @@ def draw_latents(
             f"initial has the structure {jax.tree.structure(initial)}, expected that of the action "
             f"space's latents, {jax.tree.structure(drawn)}."
         )
-    return jax.tree.map(replace, drawn, initial)
+    return action_space.project(jax.tree.map(replace, drawn, initial))

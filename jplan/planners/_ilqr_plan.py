@@ -6,6 +6,7 @@ from jax.flatten_util import ravel_pytree
 
 from jplan._checks import check_sizes
 from jplan._typing import Array, ModelFn, Params, PyTree
+from jplan._weigh import stay
 from jplan.descent import AbstractActionSpace, rollout
 from jplan.planners._plan import Plan, make_plan
 
@@ -24,7 +25,7 @@ def ilqr_plan(
     In each step the model is linearised and the reward expanded to second order around the plan;
     a backward pass makes affine feedback ``u + share k + K (x - x_plan)`` of it, and the best of
     several shares is kept, if it is better. The regularisation adapts to that. Discounts are taken
-    as they are along the plan, without a slope.
+    as they are along the plan, without a slope; what comes after one of 0 does not count.
 
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``, smooth in
@@ -69,8 +70,7 @@ def ilqr_plan(
     def move(x: Array, u: Array) -> tuple[Array, Array, Array]:
         following, reward, discount = model_fn(params, unravel_state(x), unravel_action(u))
         discount = jnp.asarray(discount, first.dtype)
-        # Where an episode ends it stays, since the model need not know what comes after.
-        return jnp.where(discount == 0, x, ravel_pytree(following)[0]), reward, discount
+        return stay(discount, x, ravel_pytree(following)[0]), reward, discount
 
     dynamics = lambda x, u: move(x, u)[0]
     reward = lambda x, u: move(x, u)[1]

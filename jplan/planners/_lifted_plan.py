@@ -33,7 +33,8 @@ def lifted_plan(
 
     The model is evaluated at all steps at once, and no gradient passes through more than one of
     them, so none vanishes or explodes over a long horizon. The states begin at the first one; what
-    comes after an end has no penalty.
+    comes after an end has no penalty. A model that is lost in states after an end can still be met
+    there, by states that are not yet where the actions lead.
 
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``.
@@ -84,6 +85,10 @@ def lifted_plan(
     jax.eval_shape(follow, jax.tree.map(lambda leaf: leaf[0], action_space.quantise(latents)))
     move = jax.vmap(model_fn, (None, 0, 0))
 
+    def defect(weight: Array, state: PyTree, following: PyTree) -> Array:
+        off = jax.tree.map(lambda a, b: jnp.where(weight > 0, a - b, 0), state, following)
+        return optax.tree.norm(off, squared=True)
+
     def energy(params: tuple, lifted: tuple) -> Array:
         params, penalty = params
         latent, states = lifted
@@ -93,9 +98,8 @@ def lifted_plan(
         if stop_state_gradients:
             following, _, _ = move(params, jax.lax.stop_gradient(before), actions)
         weights = jnp.cumprod(jnp.concatenate([jnp.ones_like(discounts[:1]), discounts[:-1]]))
-        square = lambda tree: optax.tree.norm(tree, squared=True)
-        defects = jax.vmap(square)(optax.tree.sub(states, following))
-        return jnp.sum(weigh(penalty * (weights > 0), defects) - weigh(weights, rewards))
+        defects = jax.vmap(defect)(weights, states, following)
+        return jnp.sum(penalty * defects - weigh(weights, rewards))
 
     def descend(lifted: tuple, penalty: Array) -> tuple[tuple, tuple[Array, Array]]:
         refined = refine_candidates(

@@ -160,8 +160,9 @@ def mcts_plan(
             return clocked(params, state, one_hot(action))[0], action
 
         actions = jax.lax.scan(follow, start, actions)[1]
-    plan = model_fn, params, state, action_space, one_hot(actions)
-    return make_plan(*plan, returns=returns[None])
+    return make_plan(
+        *(model_fn, params, state, action_space, one_hot(actions)), returns=returns[None]
+    )
 
 
 class _Node(NamedTuple):

@@ -43,7 +43,7 @@ class Plan:
       soft_return: [], of the relaxed actions.
       hard_return: [], of the actions.
       status: [] int32, a `PlanStatus`.
-      returns: [N, num_steps + 1], relaxed, of all candidates at all steps.
+      returns: [N, num_steps + 1], of all candidates at all steps, relaxed if the planner relaxes.
     """
 
     actions: PyTree
@@ -71,7 +71,7 @@ def make_plan(
     returns: Array | None = None,
     is_flat: Array | bool = False,
 ) -> Plan:
-    """The plan of a latent [T, ...], and its diagnosis; None where nothing was relaxed or tried."""
+    """The plan of a latent [T, ...], and its diagnosis; both returns default to the plan's own."""
     actions = action_space.quantise(latent)
     out = rollout(model_fn, params, state, actions)
     soft_return = out.total if soft_return is None else soft_return

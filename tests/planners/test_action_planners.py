@@ -187,6 +187,9 @@ def test_what_is_given_replaces_random_plans(key):
     found = run(initial=best[None])
     assert found.hard_return == 10
     assert found.returns.shape == (3, 1)
+    # What is given is kept where steps lead away from it, and where it is out of bounds, clipped.
+    away = functools.partial(plan, num_steps=5, optimizer=optax.adam(-1.0))
+    assert jax.jit(lambda given: away(initial=given))(2 * best[None]).hard_return == 10
     assert run(initial=shift_plan(found.latent)[None]).hard_return == 10
     with pytest.raises(ValueError, match="with M up to 3"):
         run(initial=jnp.zeros((4, 5, 1)))

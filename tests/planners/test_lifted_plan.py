@@ -100,6 +100,7 @@ def test_what_comes_after_an_end_does_not_count(key):
     finite, lost = run(0.0), run(jnp.nan)
     np.testing.assert_allclose(lost.returns, finite.returns, rtol=1e-6)
     np.testing.assert_allclose(lost.actions[0], 1.0, atol=0.05)  # there at once
+    assert np.isfinite(lost.actions).all()
     assert lost.status == PlanStatus.FINE
 
 
