@@ -265,4 +265,4 @@ def learn_policy(plans, name, size, noise, seed, planning, steps, out):
         checkpoint_every=1000,
         label=f"policy {name} {size}x{size}, seed {seed}",
     )
-    return policy.hardened() if name == "motion" else policy
+    return policy.hardened() if isinstance(policy, PlannerPolicy) else policy
