@@ -34,8 +34,7 @@ def table(options):
         model, row = learn(name, size, noise, seed, options)
         planning = planning_of(name, size, options)
         plan, params = make_planner(model, planning)
-        key = jax.random.key(3000 + seed)  # of unseen maps
-        maps = size, options.maps, key, options.at_once
+        maps = size, options.maps, jax.random.key(3000 + seed), options.at_once
         yield row | {"method": "GBP"} | run_closed(Replanning(plan), params, *maps)
         yield row | {"method": "GBP, open loop"} | run_open(plan, params, *maps)
         if noise and not options.no_policy:
