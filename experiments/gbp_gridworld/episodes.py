@@ -104,6 +104,19 @@ def run_open(plan, params, size, count, key, at_once=64):
     return {"success": (rewards == 1).any(1).mean(), "crashed": (rewards == -1).any(1).mean()}
 
 
+def run_method(method, plan, params, policy, maps):
+    """What a row of the table ends with."""
+    match method:
+        case "GBP":
+            return run_closed(Replanning(plan), params, *maps)
+        case "GBP, open loop":
+            return run_open(plan, params, *maps)
+        case "DistGBP":
+            return run_closed(*policy_action(policy), *maps)
+        case "GBP, guided":
+            return run_closed(*guided(plan, params, policy), *maps)
+
+
 def policy_action(policy):
     """``act`` and params of a policy, whose likeliest action is taken."""
     graphdef, params = nnx.split(policy)

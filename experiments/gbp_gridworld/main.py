@@ -4,7 +4,7 @@ import itertools
 
 import jax
 from budget import run_budget
-from episodes import Replanning, guided, policy_action, run_closed, run_open
+from episodes import Replanning, policy_action, run_closed, run_method
 from online import learn_online
 from options import parse_arguments
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
@@ -35,12 +35,10 @@ def table(options):
         planning = planning_of(name, size, options)
         plan, params = make_planner(model, planning)
         maps = size, options.maps, jax.random.key(3000 + seed), options.at_once
-        yield row | {"method": "GBP"} | run_closed(Replanning(plan), params, *maps)
-        yield row | {"method": "GBP, open loop"} | run_open(plan, params, *maps)
-        if noise and not options.no_policy:
-            policy = distil(model, planning, size, name, noise, seed, options)
-            yield row | {"method": "DistGBP"} | run_closed(*policy_action(policy), *maps)
-            yield row | {"method": "GBP, guided"} | run_closed(*guided(plan, params, policy), *maps)
+        learns = {"DistGBP", "GBP, guided"} & set(options.method)
+        policy = distil(model, planning, size, name, noise, seed, options) if learns else None
+        for method in options.method:
+            yield row | {"method": method} | run_method(method, plan, params, policy, maps)
 
 
 def distil(model, planning, size, name, noise, seed, options):

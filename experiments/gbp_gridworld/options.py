@@ -5,6 +5,7 @@ import pathlib
 
 from stages import LEARNING, PLANS
 
+METHODS = ["GBP", "GBP, open loop", "DistGBP", "GBP, guided"]
 PARTS = ["table", "together", "online", "budget", "pictures"]
 
 
@@ -22,7 +23,9 @@ def parse_arguments(description):
     parser.add_argument("--maps", type=int, default=500, help="unseen maps to evaluate on")
     parser.add_argument("--at-once", type=int, default=64, help="episodes that plan at once")
     parser.add_argument("--plans", type=int, help="to distil; 8,000 or 5,000 by default")
-    parser.add_argument("--no-policy", action="store_true", help="leave DistGBP out")
+    parser.add_argument(
+        "--method", nargs="+", choices=METHODS, default=METHODS, help="of the table"
+    )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds that tests the code")
     options = parser.parse_args()
     if options.smoke:

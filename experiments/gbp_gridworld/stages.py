@@ -41,13 +41,14 @@ class Planning:
     scale: float  # of the first logits
     discount: float
     score: Literal["hard", "soft"]
+    correlation: float = 0.0  # of the first logits of two successive steps
 
 
 LEARNING = {"motion": Learning(1500, 32, 3e-3), "conv": Learning(4000, 256, 3e-3)}
 # By model and size. The first of each follows the paper where that gives a number.
 PLANNING = {
     ("motion", 8): Planning(16, 32, 20, 0.3, 0.3, 0.97, "hard"),
-    ("motion", 16): Planning(32, 32, 10, 0.3, 0.3, 0.97, "hard"),
+    ("motion", 16): Planning(32, 32, 10, 0.3, 1.0, 0.97, "hard", correlation=0.8),
     ("conv", 8): Planning(10, 20, 10, 0.3, 1.0, 1.0, "hard"),
     ("conv", 16): Planning(24, 20, 15, 0.3, 0.3, 0.97, "hard"),
 }
@@ -154,7 +155,9 @@ class GradientPlanner:
             model.encode(picture),
             key,
             horizon=self.planning.horizon,
-            action_space=jp.Simplex(ACTIONS, scale=self.planning.scale),
+            action_space=jp.Simplex(
+                ACTIONS, scale=self.planning.scale, correlation=self.planning.correlation
+            ),
             candidates=self.planning.candidates,
             num_steps=self.planning.num_steps,
             optimizer=optax.adam(self.planning.rate, eps_root=1e-8),

@@ -2,10 +2,12 @@
 
 import abc
 import functools
+import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jplan._typing import Array, PyTree, Scalar
@@ -53,6 +55,8 @@ class Simplex(AbstractActionSpace):
         which needs a key.
       temperature: positive; divides the logits.
       scale: standard deviation of the logits that `sample` draws.
+      correlation: static; of those of two successive steps, from 0 on and below 1. Plans that go on
+        in one direction for some steps come further than those that turn at random in each.
 
     Raises:
       ValueError: by the methods: if there are no actions or the relaxation is unknown.
@@ -64,7 +68,8 @@ class Simplex(AbstractActionSpace):
       Array([0., 1., 0.], dtype=float32)
 
     References: Henaff, Whitney & LeCun 2017, "Model-based planning with discrete and continuous
-    actions", section 3, for softmax and unit normal logits.
+    actions", section 3, for softmax and unit normal logits; Pinneri et al. 2020, "Sample-efficient
+    cross-entropy method for real-time planning", for draws that are correlated in time.
     """
 
     num_actions: int = struct.field(pytree_node=False)
@@ -73,12 +78,14 @@ class Simplex(AbstractActionSpace):
     )
     temperature: Scalar = 1.0
     scale: Scalar = 1.0
+    correlation: float = struct.field(pytree_node=False, default=0.0)
 
     def sample(self, key: Array, lead: tuple[int, ...] = ()) -> Array:
-        """Normal logits, [*lead, A]."""
+        """Normal logits, [*lead, A]; the last leading axis is time."""
         if not isinstance(self.num_actions, int) or self.num_actions < 1:
             raise ValueError(f"num_actions is {self.num_actions!r}, expected a number from 1 on.")
-        return self.scale * jax.random.normal(key, (*lead, self.num_actions))
+        drawn = jax.random.normal(key, (*lead, self.num_actions))
+        return self.scale * _correlated(drawn, self.correlation)
 
     def decode(self, latent: Array, *, key: Array | None = None) -> Array:
         """A point of the simplex, [..., A]."""
@@ -123,9 +130,11 @@ class Box(AbstractActionSpace):
       high: [D], largest values.
       scale: standard deviation of the normal vectors about 0, clipped to the bounds, that `sample`
         draws, and the unit of ``imitation_loss``; None draws uniformly between the bounds.
+      correlation: static; as of a `Simplex`, before the clipping; only of normal vectors.
 
     Raises:
-      ValueError: by the methods: if the bounds differ in shape.
+      ValueError: by the methods: if the bounds differ in shape, or there is a correlation and no
+        scale.
 
     Example:
       >>> import jax.numpy as jnp
@@ -136,18 +145,22 @@ class Box(AbstractActionSpace):
     low: Array
     high: Array
     scale: Scalar | None = None
+    correlation: float = struct.field(pytree_node=False, default=0.0)
 
     def sample(self, key: Array, lead: tuple[int, ...] = ()) -> Array:
-        """Between the bounds, [*lead, D]."""
+        """Between the bounds, [*lead, D]; the last leading axis is time."""
         low, high = jnp.asarray(self.low, float), jnp.asarray(self.high, float)
         if low.shape != high.shape:
             raise ValueError(
                 f"low and high have shapes {low.shape} and {high.shape}, expected the same."
             )
         shape = *lead, *low.shape
-        if self.scale is None:
-            return jax.random.uniform(key, shape, low.dtype, low, high)
-        return self.project(self.scale * jax.random.normal(key, shape, low.dtype))
+        if self.scale is not None:
+            drawn = jax.random.normal(key, shape, low.dtype)
+            return self.project(self.scale * _correlated(drawn, self.correlation))
+        if self.correlation:
+            raise ValueError("scale is None, expected a number: uniform draws do not correlate.")
+        return jax.random.uniform(key, shape, low.dtype, low, high)
 
     def decode(self, latent: Array, *, key: Array | None = None) -> Array:
         """The latent itself."""
@@ -234,3 +247,16 @@ class Product(AbstractActionSpace):
         if not isinstance(latent, dict) or latent.keys() != self.spaces.keys():
             got = sorted(latent) if isinstance(latent, dict) else type(latent).__name__
             raise ValueError(f"latent has parts {got}, expected {sorted(self.spaces)}.")
+
+
+def _correlated(white: Array, correlation: float) -> Array:
+    """Unit normal vectors [..., T, D], each like the one before it: a process of first order."""
+    if not 0 <= correlation < 1:
+        raise ValueError(f"correlation is {correlation}, expected from 0 on and below 1.")
+    if correlation == 0 or white.ndim < 2:
+        return white
+    steps = np.arange(white.shape[-2])
+    ago = steps[:, None] - steps
+    share = np.where(steps == 0, 1.0, math.sqrt(1 - correlation**2))
+    weights = np.where(ago < 0, 0.0, share * correlation ** np.maximum(ago, 0))
+    return jnp.einsum("ts,...sd->...td", jnp.asarray(weights, white.dtype), white)

@@ -60,6 +60,22 @@ def test_a_box_draws_normal_vectors_if_it_has_a_scale():
     assert abs(drawn[:, 0]).max() == 1
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        Simplex(3, scale=0.5, correlation=0.8),
+        Box(-9 * jnp.ones(3), 9 * jnp.ones(3), scale=0.5, correlation=0.8),
+    ],
+)
+def test_draws_may_resemble_those_of_the_step_before(space):
+    drawn = np.asarray(space.sample(jax.random.key(0), (2000, 6)))
+    np.testing.assert_allclose(drawn.std((0, 2)), 0.5, atol=0.02)
+    for ago in (1, 3):
+        together = (drawn[:, ago:] * drawn[:, :-ago]).mean((0, 2)) / 0.25
+        np.testing.assert_allclose(together, 0.8**ago, atol=0.05)
+    assert space.sample(jax.random.key(0)).shape == (3,)
+
+
 def test_a_product_treats_each_part_as_its_own():
     parts = {"signal": Simplex(4), "thrust": Box(-jnp.ones(2), jnp.ones(2))}
     space = Product(parts)
@@ -86,6 +102,13 @@ def test_mistakes_get_advice():
         Product({}).sample(jax.random.key(0))
     with pytest.raises(ValueError, match=r"latent has parts \['b'\], expected \['a'\]"):
         Product({"a": Simplex(2)}).decode({"b": jnp.zeros(2)})
+
+
+def test_a_correlation_has_to_be_possible():
+    with pytest.raises(ValueError, match=r"correlation is 1.0, expected from 0 on and below 1"):
+        Simplex(3, correlation=1.0).sample(jax.random.key(0), (4, 5))
+    with pytest.raises(ValueError, match="uniform draws do not correlate"):
+        Box(-jnp.ones(1), jnp.ones(1), correlation=0.5).sample(jax.random.key(0), (4, 5))
 
 
 def test_imitation_of_vectors_is_in_units_of_the_scale():
