@@ -113,8 +113,7 @@ def run_method(method, plan, params, policy, maps):
             return run_open(plan, params, *maps)
         case "DistGBP":
             return run_closed(*policy_action(policy), *maps)
-        case "GBP, guided":
-            return run_closed(*guided(plan, params, policy), *maps)
+    return run_closed(*guided(plan, params, policy), *maps)
 
 
 def policy_action(policy):
