@@ -48,7 +48,7 @@ LEARNING = {"motion": Learning(1500, 32, 3e-3), "conv": Learning(4000, 256, 3e-3
 # By model and size. The first of each follows the paper where that gives a number.
 PLANNING = {
     ("motion", 8): Planning(16, 32, 20, 0.3, 0.3, 0.97, "hard"),
-    ("motion", 16): Planning(32, 32, 10, 0.3, 1.0, 0.97, "hard", correlation=0.8),
+    ("motion", 16): Planning(32, 64, 10, 0.3, 1.0, 0.97, "hard", correlation=0.8),
     ("conv", 8): Planning(10, 20, 10, 0.3, 1.0, 1.0, "hard"),
     ("conv", 16): Planning(24, 20, 15, 0.3, 0.3, 0.97, "hard"),
 }
