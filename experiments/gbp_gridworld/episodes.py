@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 from stages import ACTIONS
 
-import jplan as jp
 from jplan import envs
 from jplan.descent import shift_plan
 from jplan.nn import as_model_fn
@@ -153,7 +152,7 @@ class Guided:
             *as_model_fn(model),
             *(act, params["policy"], model.encode(picture)),
             horizon=self.plan.planning.horizon,
-            action_space=jp.Simplex(ACTIONS),
+            action_space=self.plan.planning.action_space,
         )
         plan = self.plan(params["model"], picture, key, jnp.stack([memory, guide.latent]))
         return plan.actions[0], shift_plan(plan.latent)

@@ -6,7 +6,7 @@ import jax
 from budget import run_budget
 from episodes import Replanning, policy_action, run_closed, run_method
 from online import learn_online
-from options import parse_arguments
+from options import OF_POLICY, parse_arguments
 from picture import animate_episode, animate_refinement, draw_actions, draw_budget
 from stages import (
     DISTILLING,
@@ -35,9 +35,10 @@ def table(options):
         planning = planning_of(name, size, options)
         plan, params = make_planner(model, planning)
         maps = size, options.maps, jax.random.key(3000 + seed), options.at_once
-        learns = {"DistGBP", "GBP, guided"} & set(options.method)
+        methods = options.method if noise else [m for m in options.method if m not in OF_POLICY]
+        learns = OF_POLICY & {*methods}
         policy = distil(model, planning, size, name, noise, seed, options) if learns else None
-        for method in options.method:
+        for method in methods:
             yield row | {"method": method} | run_method(method, plan, params, policy, maps)
 
 

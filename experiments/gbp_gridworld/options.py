@@ -6,6 +6,7 @@ import pathlib
 from stages import LEARNING, PLANS
 
 METHODS = ["GBP", "GBP, open loop", "DistGBP", "GBP, guided"]
+OF_POLICY = {"DistGBP", "GBP, guided"}  # measured with noise only
 PARTS = ["table", "together", "online", "budget", "pictures"]
 
 

@@ -36,7 +36,7 @@ def draw_budget(rows, path):
 def refinement(model, planning, state, key):
     """Relaxed actions [N, T, A] of one candidate at all gradient steps, and the beliefs."""
     model_fn, params = as_model_fn(model)
-    space = jp.Simplex(ACTIONS, scale=planning.scale)
+    space = planning.action_space
     first = model.encode(envs.crash_gridworld(len(state.task.free)).observe_fn(state))
     model_fn = Discounted(model_fn, planning.discount)
 

@@ -43,6 +43,11 @@ class Planning:
     score: Literal["hard", "soft"]
     correlation: float = 0.0  # of the first logits of two successive steps
 
+    @property
+    def action_space(self):
+        """Four moves, and the law of the first logits."""
+        return jp.Simplex(ACTIONS, scale=self.scale, correlation=self.correlation)
+
 
 LEARNING = {"motion": Learning(1500, 32, 3e-3), "conv": Learning(4000, 256, 3e-3)}
 # By model and size. The first of each follows the paper where that gives a number.
@@ -155,9 +160,7 @@ class GradientPlanner:
             model.encode(picture),
             key,
             horizon=self.planning.horizon,
-            action_space=jp.Simplex(
-                ACTIONS, scale=self.planning.scale, correlation=self.planning.correlation
-            ),
+            action_space=self.planning.action_space,
             candidates=self.planning.candidates,
             num_steps=self.planning.num_steps,
             optimizer=optax.adam(self.planning.rate, eps_root=1e-8),

@@ -97,7 +97,12 @@ def train(run, steps, out):
             loss_fn=loss_fn,
             optimizer=make_optimizer(RATES[name], max(1, steps[name])),
             begin_fn=begin_fn,
-            settings={"steps": steps[name], "mazes": MAZES[name], "rate": RATES[name]},
+            settings={
+                "steps": steps[name],
+                "mazes": MAZES[name],
+                "rate": RATES[name],
+                "gradients": "finite ones",
+            },
         )
 
     def see(planner):

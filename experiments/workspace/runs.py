@@ -112,7 +112,12 @@ def train(run, steps, out):
             loss_fn=loss_fn,
             optimizer=make_optimizer(RATES[name], max(1, steps[name])),
             begin_fn=begin_fn,
-            settings={"steps": steps[name], "arms": ARMS[name], "rate": RATES[name]},
+            settings={
+                "steps": steps[name],
+                "arms": ARMS[name],
+                "rate": RATES[name],
+                "gradients": "finite ones",
+            },
         )
 
     own = f"{run.planner}_{run.adjoint}_{run.iterations}_{run.seed}"

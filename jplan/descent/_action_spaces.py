@@ -23,7 +23,7 @@ class AbstractActionSpace(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, key: Array, lead: tuple[int, ...] = ()) -> PyTree:
-        """Random latents to begin from, with these leading axes."""
+        """Random latents to begin from, with these leading axes, the last of which is time."""
 
     @abc.abstractmethod
     def decode(self, latent: PyTree, *, key: Array | None = None) -> PyTree:
@@ -55,8 +55,9 @@ class Simplex(AbstractActionSpace):
         which needs a key.
       temperature: positive; divides the logits.
       scale: standard deviation of the logits that `sample` draws.
-      correlation: static; of those of two successive steps, from 0 on and below 1. Plans that go on
-        in one direction for some steps come further than those that turn at random in each.
+      correlation: static; between the logits of successive steps that `sample` draws, from 0 on and
+        below 1. Plans that go on in one direction for some steps come further than those that turn
+        at random in each. `cem_plan` and `mppi_plan` draw by laws of their own.
 
     Raises:
       ValueError: by the methods: if there are no actions or the relaxation is unknown.
@@ -251,8 +252,10 @@ class Product(AbstractActionSpace):
 
 def _correlated(white: Array, correlation: float) -> Array:
     """Unit normal vectors [..., T, D], each like the one before it: a process of first order."""
-    if not 0 <= correlation < 1:
-        raise ValueError(f"correlation is {correlation}, expected from 0 on and below 1.")
+    if not isinstance(correlation, (int, float)) or not 0 <= correlation < 1:
+        raise ValueError(
+            f"correlation is {correlation}, expected a Python number from 0 on and below 1."
+        )
     if correlation == 0 or white.ndim < 2:
         return white
     steps = np.arange(white.shape[-2])

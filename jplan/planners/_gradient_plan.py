@@ -55,7 +55,8 @@ def gradient_plan(
 
     Returns:
       `Plan`. The model is evaluated, forward and backward, N T num_steps times, N T times more for
-      the relaxed returns at the end, and (N + M) T times for the others.
+      the relaxed returns at the end, and for the others (N + M + 1) T times, or T if ``score`` is
+      "soft".
 
     Raises:
       ValueError: if the model and the action space do not fit, the horizon or the number of
@@ -135,4 +136,6 @@ def draw_latents(
             f"initial has the structure {jax.tree.structure(initial)}, expected that of the action "
             f"space's latents, {jax.tree.structure(drawn)}."
         )
+    if len({len(leaf) for leaf in jax.tree.leaves(initial)}) != 1:
+        raise ValueError("initial has leaves of different length, expected as many of every part.")
     return action_space.project(jax.tree.map(replace, drawn, initial))

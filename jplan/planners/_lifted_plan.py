@@ -33,8 +33,8 @@ def lifted_plan(
 
     The model is evaluated at all steps at once, and no gradient passes through more than one of
     them, so none vanishes or explodes over a long horizon. The states begin at the first one; what
-    comes after an end has no penalty. A model that is lost in states after an end can still be met
-    there, by states that are not yet where the actions lead.
+    comes after an end has no penalty. States may get there before the actions do, so the model's
+    numbers should be finite in them, and its slopes have to be.
 
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``.

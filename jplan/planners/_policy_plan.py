@@ -28,7 +28,7 @@ def policy_plan(
     a_t = quantise(policy(s_t));  (s_t+1, r_t, discount_t) = model(s_t, a_t)
 
     Its latent can be given to the planners that take ``initial``. `gradient_plan` keeps it as a
-    candidate, so its plan is no worse than the policy's.
+    candidate, so with the default score its plan is no worse than the policy's.
 
     Args:
       model_fn: ``model_fn(params, state, action) -> (next_state, reward, discount)``.

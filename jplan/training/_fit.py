@@ -56,7 +56,7 @@ def fit(
         with other settings or to a longer one, or one of its files is damaged.
 
     Warns:
-      RuntimeWarning: once, if the metric ``loss`` stops being finite.
+      RuntimeWarning: at the first ``loss`` that is not finite, and not again after a resumption.
 
     Example:
       >>> import functools
@@ -159,8 +159,8 @@ def _check_names(numbers: dict[str, float], rows: list[dict[str, float]]) -> Non
 
 def _check_loss(rows: list[dict[str, float]], label: str) -> None:
     """Warn of the first loss that is not finite."""
-    *before, last = (row.get("loss", 0.0) for row in rows)
-    if not math.isfinite(last) and all(map(math.isfinite, before)):
+    last = rows[-1].get("loss", 0.0)
+    if not math.isfinite(last) and all(math.isfinite(row["loss"]) for row in rows[:-1]):
         warnings.warn(
             f"{label}: the loss is {last} at step {rows[-1]['step']}; lower the learning rate, "
             "clip the gradient, or leave such steps out with optax.apply_if_finite.",

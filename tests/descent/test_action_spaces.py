@@ -105,8 +105,10 @@ def test_mistakes_get_advice():
 
 
 def test_a_correlation_has_to_be_possible():
-    with pytest.raises(ValueError, match=r"correlation is 1.0, expected from 0 on and below 1"):
+    with pytest.raises(ValueError, match=r"correlation is 1.0, expected a Python number"):
         Simplex(3, correlation=1.0).sample(jax.random.key(0), (4, 5))
+    with pytest.raises(ValueError, match="expected a Python number from 0 on"):
+        jax.jit(lambda c: Simplex(3, correlation=c).sample(jax.random.key(0), (4, 5)))(0.5)
     with pytest.raises(ValueError, match="uniform draws do not correlate"):
         Box(-jnp.ones(1), jnp.ones(1), correlation=0.5).sample(jax.random.key(0), (4, 5))
 

@@ -195,6 +195,13 @@ def test_what_is_given_replaces_random_plans(key):
         run(initial=jnp.zeros((4, 5, 1)))
     with pytest.raises(ValueError, match="expected that of the action space"):
         run(initial={"a": best[None]})
+    both = functools.partial(
+        *(planners.gradient_plan, lambda p, x, u: (x + u["a"], jnp.sum(u["b"]), 1.0)),
+        *(None, jnp.zeros(1), key),
+        **options | {"action_space": Product({"a": BOX, "b": BOX})},
+    )
+    with pytest.raises(ValueError, match="leaves of different length"):
+        both(initial={"a": best[None], "b": jnp.stack([best, best])})
 
 
 def test_diagnoses(key):

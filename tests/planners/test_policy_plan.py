@@ -59,7 +59,7 @@ def test_descent_from_it_is_no_worse(gain, key):
     initial = jax.tree.map(lambda leaf: leaf[None], start.latent)
     descend = functools.partial(gradient_plan, drive, COST, START, key, candidates=1, **OPTIONS)
     plan = jax.jit(lambda initial: descend(initial=initial))(initial)
-    assert plan.hard_return >= start.hard_return
+    assert plan.hard_return >= start.hard_return - 1e-6
     # With a gain of 2 the policy is at the goal at once, and descent alone would go astray.
     assert (plan.hard_return > start.hard_return + 0.01) == (gain < 1)
 
